@@ -1,0 +1,107 @@
+"""The command lines of training and inference, and what all command lines share."""
+
+import functools
+import logging
+import sys
+from pathlib import Path
+
+import yaml
+
+from cyclegan_ms.config import (
+    Parser,
+    UserError,
+    build_config,
+    config_parser,
+)
+
+__all__ = ["command", "infer", "train"]
+
+
+def command(main):
+    """Make `main(argv)` a program: log to stderr, turn users' mistakes into a line and exit 2."""
+
+    @functools.wraps(main)
+    def program(argv=None) -> int:
+        logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
+        logging.getLogger("cyclegan_ms").setLevel(logging.INFO)
+        try:
+            return main(argv) or 0
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            return 130
+
+    return program
+
+
+@command
+def train(argv=None):
+    """Train a CycleGAN: `cyclegan-train`, `scripts/train.py`."""
+    parser = config_parser("train.py", "Train a CycleGAN and fill a run folder.")
+    parser.add_argument("--output", help="run folder, new or empty (default: runs/CONFIG'S NAME)")
+    parser.add_argument(
+        "--dry_run", action="store_true", help="check everything but the device, print, and stop"
+    )
+    args = parser.parse_args(argv)
+    config = build_config(args)
+    name = Path(str(args.config[-1])).stem if args.config else "apple2orange"
+    output = Path(args.output or f"runs/{name}")
+    if args.dry_run:
+        return _dry_run(config, output)
+
+    from cyclegan_ms import trainer
+
+    try:
+        trainer.train(config, output)
+    except trainer.TrainingDiverged as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"trained: {output}/g_ab.ckpt, {output}/g_ba.ckpt, pictures in {output}/samples")
+    return 0
+
+
+def _dry_run(config, output):
+    from dataclasses import asdict
+
+    from cyclegan_ms.data import epoch_steps, load_domains
+
+    channels = (config.model.channels_a, config.model.channels_b)
+    a, b = load_domains(config.data, "train", channels)
+    if config.train.sample_every:
+        load_domains(config.data, "test", channels)
+    steps = epoch_steps(a, b, config.data.batch_size)
+    print(yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True), end="")
+    print(
+        f"# {len(a)} images of {config.data.domains[0]}, {len(b)} of {config.data.domains[1]}, "
+        f"{steps} steps an epoch, {steps * config.train.epochs} in all; would write to {output}"
+    )
+
+
+@command
+def infer(argv=None):
+    """Convert a file or a folder: `cyclegan-infer`, `scripts/infer.py`."""
+    parser = Parser(prog="infer.py", description="Convert an image, or a folder of images.")
+    parser.add_argument("--checkpoint", required=True, help="run folder, or a generator's file")
+    parser.add_argument(
+        "--direction", required=True, help="a2b, b2a, or by domains, such as apple2orange"
+    )
+    parser.add_argument("--input", required=True, help="image, or folder of images, nested or not")
+    parser.add_argument("--output", required=True, help="folder for the results, under same names")
+    parser.add_argument(
+        "--device", default="auto", choices=["auto", "Ascend", "GPU", "CPU"], help="where to run"
+    )
+    args = parser.parse_args(argv)
+
+    from cyclegan_ms.device import setup_device
+    from cyclegan_ms.translate import Translator, plan_outputs, translate_files
+
+    pairs = plan_outputs(args.input, args.output)
+    setup_device(args.device, "pynative")
+    translator = Translator.load(args.checkpoint, args.direction)
+    result = translate_files(translator, pairs, progress=sys.stderr.isatty())
+    for path, reason in result.failed:
+        print(f"failed: {path}: {reason}", file=sys.stderr)
+    print(f"{len(result.written)} converted, {len(result.failed)} failed, into {args.output}")
+    return 1 if result.failed else 0

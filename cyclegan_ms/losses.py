@@ -1,0 +1,147 @@
+"""Adversarial, cycle-consistency and identity losses, and the two cells that training minimises.
+
+Both cells return their loss first; everything after it is for reading only and wrapped in
+`stop_gradient`, because `nn.TrainOneStepCell` differentiates the sum of all outputs of its network.
+"""
+
+import mindspore as ms
+from mindspore import nn, ops
+
+__all__ = ["AdversarialLoss", "DiscriminatorLoss", "GeneratorLoss"]
+
+
+class AdversarialLoss(nn.Cell):
+    """How far a discriminator's logits are from calling every patch real, or fake.
+
+    `lsgan`: mean((D - 1)^2) for real, mean(D^2) for fake (Mao et al. 2017; CycleGAN paper,
+    section 4). `vanilla`: -mean(log s(D)) for real, -mean(log(1 - s(D))) for fake, s the sigmoid
+    (CycleGAN paper, equation 1). A generator asks to be called real, in both: for `vanilla` that
+    is the non-saturating form of Goodfellow et al. 2014, section 3.
+
+    Args:
+        kind: `lsgan` or `vanilla`.
+
+    Raises:
+        ValueError: another kind.
+    """
+
+    def __init__(self, kind: str = "lsgan"):
+        super().__init__()
+        if kind not in ("lsgan", "vanilla"):
+            raise ValueError(f"kind must be 'lsgan' or 'vanilla', not {kind!r}")
+        self.least_squares = kind == "lsgan"
+
+    def construct(self, logits: ms.Tensor, real: bool) -> ms.Tensor:
+        """Logits (N, 1, h, w) to a scalar; `real` is what the patches should be called."""
+        if self.least_squares:
+            distance = logits - 1.0 if real else logits
+            return (distance * distance).mean()
+        # -log s(z) = max(-z, 0) + log(1 + exp(-|z|)), which cannot overflow.
+        z = logits if real else -logits
+        return (ops.relu(-z) + ops.log1p(ops.exp(-ops.abs(z)))).mean()
+
+
+def _l1(x, y):
+    return ops.abs(x - y).mean()
+
+
+class GeneratorLoss(nn.Cell):
+    """What both generators minimise, with the discriminators as fixed judges (paper, section 3).
+
+    adversarial(g_ab) + adversarial(g_ba) + lambda_a |rec_a - real_a| + lambda_b |rec_b - real_b|
+    + lambda_identity (lambda_a |idt_a - real_a| + lambda_b |idt_b - real_b|), L1 norms as means.
+
+    Args:
+        g_ab: generator from A to B.
+        g_ba: generator from B to A.
+        d_a: discriminator of A; its parameters get no update here.
+        d_b: discriminator of B; likewise.
+        adversarial: the adversarial loss.
+        lambda_a: weight of the cycle A to B to A (10 in the paper, section 4).
+        lambda_b: weight of the cycle B to A to B.
+        lambda_identity: weight of the identity terms relative to the cycle's (0.5 in section 7.1).
+            At 0 their forward passes do not exist.
+
+    Inputs real_a (N, C_a, H, W), real_b (N, C_b, H, W) in [-1, 1]. Outputs the scalar loss, its
+    terms with their weights as one vector in the order of `terms`, and fake_a, fake_b.
+    """
+
+    def __init__(
+        self,
+        g_ab: nn.Cell,
+        g_ba: nn.Cell,
+        d_a: nn.Cell,
+        d_b: nn.Cell,
+        adversarial: nn.Cell,
+        lambda_a: float = 10.0,
+        lambda_b: float = 10.0,
+        lambda_identity: float = 0.5,
+    ):
+        super().__init__(auto_prefix=False)
+        self.g_ab, self.g_ba, self.d_a, self.d_b = g_ab, g_ba, d_a, d_b
+        self.adversarial = adversarial
+        self.lambda_a, self.lambda_b = lambda_a, lambda_b
+        self.lambda_identity = lambda_identity
+        self.use_identity = lambda_identity > 0
+        self.terms = ["g_ab", "g_ba", "cycle_a", "cycle_b"]
+        if self.use_identity:
+            self.terms += ["idt_a", "idt_b"]
+
+    def construct(self, real_a: ms.Tensor, real_b: ms.Tensor):
+        fake_b = self.g_ab(real_a)
+        fake_a = self.g_ba(real_b)
+        rec_a = self.g_ba(fake_b)
+        rec_b = self.g_ab(fake_a)
+        terms = (
+            self.adversarial(self.d_b(fake_b), True),
+            self.adversarial(self.d_a(fake_a), True),
+            self.lambda_a * _l1(rec_a, real_a),
+            self.lambda_b * _l1(rec_b, real_b),
+        )
+        if self.use_identity:
+            idt_a = self.g_ba(real_a)
+            idt_b = self.g_ab(real_b)
+            terms += (
+                self.lambda_identity * self.lambda_a * _l1(idt_a, real_a),
+                self.lambda_identity * self.lambda_b * _l1(idt_b, real_b),
+            )
+        terms = ops.stack(terms)
+        return (
+            terms.sum(),
+            ops.stop_gradient(terms),
+            ops.stop_gradient(fake_a),
+            ops.stop_gradient(fake_b),
+        )
+
+
+class DiscriminatorLoss(nn.Cell):
+    """What both discriminators minimise: to tell real images from fakes that they are handed.
+
+    Each term is half the sum of its real and fake part, which slows the discriminators down
+    relative to the generators (CycleGAN paper, section 7.1).
+
+    Args:
+        d_a: discriminator of A.
+        d_b: discriminator of B.
+        adversarial: the adversarial loss.
+
+    Inputs real_a, fake_a (N, C_a, H, W), real_b, fake_b (N, C_b, H, W) in [-1, 1]; the fakes come
+    from the image pools. Outputs the scalar loss and its two terms as one vector.
+    """
+
+    terms = ("d_a", "d_b")
+
+    def __init__(self, d_a: nn.Cell, d_b: nn.Cell, adversarial: nn.Cell):
+        super().__init__(auto_prefix=False)
+        self.d_a, self.d_b = d_a, d_b
+        self.adversarial = adversarial
+
+    def construct(self, real_a: ms.Tensor, real_b: ms.Tensor, fake_a: ms.Tensor, fake_b: ms.Tensor):
+        judged_a = self.adversarial(self.d_a(real_a), True) + self.adversarial(
+            self.d_a(fake_a), False
+        )
+        judged_b = self.adversarial(self.d_b(real_b), True) + self.adversarial(
+            self.d_b(fake_b), False
+        )
+        terms = 0.5 * ops.stack((judged_a, judged_b))
+        return terms.sum(), ops.stop_gradient(terms)

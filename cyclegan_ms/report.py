@@ -1,0 +1,160 @@
+"""What people look at: progress, metrics.jsonl, sample grids, the loss plot."""
+
+import json
+import logging
+import time
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image, ImageDraw, ImageFont
+from tqdm import tqdm
+
+from cyclegan_ms.checkpoint import atomic_path
+from cyclegan_ms.data import from_chw, to_chw
+
+__all__ = ["Progress", "draw_losses", "read_metrics", "sample_grid", "sample_images"]
+
+log = logging.getLogger(__name__)
+
+
+class Progress:
+    """Follows a training: a bar on a terminal, and a line of metrics.jsonl every few steps.
+
+    Losses in a line are means over the steps since the line before it; a line is also written at
+    the end of each epoch. `step_s` leaves out the first step of a process, which compiles.
+
+    Args:
+        path: the metrics file, appended to.
+        steps: whole length of the training.
+        batch_images: images per step, both domains together.
+        log_every: steps between lines.
+        bar: whether to show a progress bar.
+    """
+
+    def __init__(self, path, steps: int, batch_images: int, log_every: int, bar: bool):
+        self.file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - closed in __exit__
+        self.batch_images = batch_images
+        self.log_every = log_every
+        self.bar = tqdm(total=steps, unit="step", disable=not bar, dynamic_ncols=True)
+        self.bar.set_description("compiling, up to a minute")
+        self.window: list[dict] = []
+        self.times: list[float] = []
+        self.epoch_rows: list[dict] = []
+        self.clock = time.perf_counter()
+        self.first_step_s = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.bar.close()
+        self.file.close()
+
+    def step(self, epoch: int, step: int, losses: dict, learning_rate: float, end: bool) -> None:
+        """Note a finished step; `end` is whether its epoch, or the training, ends with it."""
+        now = time.perf_counter()
+        seconds, self.clock = now - self.clock, now
+        if self.first_step_s is None:
+            self.first_step_s = seconds
+        else:
+            self.times.append(seconds)
+        self.window.append(losses)
+        self.epoch_rows.append(losses)
+        self.bar.set_description(f"epoch {epoch}")
+        self.bar.set_postfix({k: f"{v:.3f}" for k, v in losses.items()}, refresh=False)
+        self.bar.update()
+        if end or step % self.log_every == 0:
+            step_s = float(np.mean(self.times)) if self.times else self.first_step_s
+            row = {"epoch": epoch, "step": step, **_mean(self.window)}
+            row["learning_rate"] = learning_rate
+            row["step_s"] = round(step_s, 4)
+            row["images_per_s"] = round(self.batch_images / step_s, 2)
+            self.file.write(json.dumps(row) + "\n")
+            self.file.flush()
+            self.window, self.times = [], []
+
+    def end_epoch(self, epoch: int, epochs: int) -> dict:
+        """Say the epoch's mean losses in a line; returns them."""
+        means, self.epoch_rows = _mean(self.epoch_rows), []
+        text = "  ".join(f"{name} {value:.3f}" for name, value in means.items())
+        log.info("epoch %d/%d  %s", epoch, epochs, text)
+        self.clock = time.perf_counter()
+        return means
+
+    def restart_clock(self) -> None:
+        """Leave out of the step times what was done since the last step."""
+        self.clock = time.perf_counter()
+
+
+def _mean(rows):
+    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+
+
+def read_metrics(path) -> list[dict]:
+    """The lines of a metrics file."""
+    return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
+
+
+def draw_losses(rows: list[dict], path) -> None:
+    """Curves of all losses over the steps, one panel per kind."""
+    figure = Figure(figsize=(11, 3.2), layout="constrained")
+    panels = figure.subplots(1, 3)
+    kinds = {"adversarial": ("g_ab", "g_ba", "d_a", "d_b"), "cycle": ("cycle_a", "cycle_b"),
+             "identity": ("idt_a", "idt_b")}  # fmt: skip
+    steps = np.array([row["step"] for row in rows])
+    for panel, (kind, names) in zip(panels, kinds.items()):
+        for name in names:
+            if name in rows[0]:
+                values = np.array([row[name] for row in rows])
+                (line,) = panel.plot(steps, values, alpha=0.25, linewidth=0.8)
+                smooth = _moving_mean(values, max(1, len(values) // 25))
+                panel.plot(steps, smooth, color=line.get_color(), label=name, linewidth=1.6)
+        panel.set_title(kind if panel.lines else f"{kind} (off)")
+        panel.set_xlabel("step")
+        panel.grid(alpha=0.3)
+        if panel.lines:
+            panel.legend(fontsize=8)
+            panel.set_ylim(bottom=0)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=110)
+
+
+def _moving_mean(values, width):
+    """Mean of the last `width` values, of fewer at the start."""
+    sums = np.cumsum(np.concatenate([[0.0], values]))
+    ends = np.arange(1, len(values) + 1)
+    starts = np.maximum(0, ends - width)
+    return (sums[ends] - sums[starts]) / (ends - starts)
+
+
+def sample_images(domain, size: int, count: int = 4) -> np.ndarray:
+    """A fixed choice of images, spread over a domain: (count, C, size, size) in [-1, 1]."""
+    indices = np.linspace(0, len(domain) - 1, min(count, len(domain))).astype(int)
+    square = (size, size)
+    images = [domain.load(i) for i in indices]
+    return np.stack(
+        [
+            image[:, :size, :size]
+            if isinstance(image, np.ndarray)
+            else to_chw(image.resize(square, Image.Resampling.BICUBIC))
+            for image in images
+        ]
+    )
+
+
+def sample_grid(columns: list[tuple[str, np.ndarray]], gap: int = 4) -> Image.Image:
+    """Named columns of images (N, C, S, S) in [-1, 1] side by side, a row per image."""
+    size = columns[0][1].shape[-1]
+    rows = max(len(images) for _, images in columns)
+    header = 18
+    width = len(columns) * (size + gap) + gap
+    grid = Image.new("RGB", (width, header + rows * (size + gap)), "white")
+    draw = ImageDraw.Draw(grid)
+    font = ImageFont.load_default(size=11)
+    for column, (title, images) in enumerate(columns):
+        left = gap + column * (size + gap)
+        draw.text((left, 2), title, fill="black", font=font)
+        for row, image in enumerate(images):
+            grid.paste(from_chw(image).convert("RGB"), (left, header + row * (size + gap)))
+    return grid

@@ -1,0 +1,257 @@
+"""The loop around two `nn.TrainOneStepCell`s: generators first, then discriminators."""
+
+import logging
+import math
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+import mindspore as ms
+from mindspore import nn
+
+from cyclegan_ms.checkpoint import GeneratorSpec, atomic_path, save_generator
+from cyclegan_ms.config import Config, ModelConfig, UserError, save_config
+from cyclegan_ms.data import UnpairedStream, create_dataset, epoch_steps, load_domains
+from cyclegan_ms.device import quiet_mindspore, setup_device
+from cyclegan_ms.image_pool import ImagePool
+from cyclegan_ms.losses import AdversarialLoss, DiscriminatorLoss, GeneratorLoss
+from cyclegan_ms.networks import PatchGANDiscriminator, ResNetGenerator
+from cyclegan_ms.report import Progress, draw_losses, read_metrics, sample_grid, sample_images
+
+__all__ = [
+    "CycleGAN",
+    "Networks",
+    "TrainingDiverged",
+    "build_networks",
+    "check_output",
+    "learning_rates",
+    "train",
+]
+
+log = logging.getLogger(__name__)
+
+
+class TrainingDiverged(Exception):
+    """A loss is not a number any more; the message says at which step and what to try."""
+
+
+@dataclass
+class Networks:
+    """The four networks of a CycleGAN."""
+
+    g_ab: nn.Cell
+    g_ba: nn.Cell
+    d_a: nn.Cell
+    d_b: nn.Cell
+
+
+def build_networks(model: ModelConfig) -> Networks:
+    """All four networks with fresh weights, parameters named `g_ab.model.1.weight` and so on."""
+    a, b = model.channels_a, model.channels_b
+    shape = (model.width, model.blocks, model.init_gain)
+    networks = Networks(
+        g_ab=ResNetGenerator(a, b, *shape),
+        g_ba=ResNetGenerator(b, a, *shape),
+        d_a=PatchGANDiscriminator(a, model.width, model.init_gain),
+        d_b=PatchGANDiscriminator(b, model.width, model.init_gain),
+    )
+    for name, network in vars(networks).items():
+        network.update_parameters_name(f"{name}.")
+    return networks
+
+
+def learning_rates(
+    learning_rate: float, epochs: int, decay_epochs: int, steps_per_epoch: int
+) -> list[float]:
+    """The rate of every step: constant, then falling linearly to zero, epoch by epoch.
+
+    Epoch e of the decay (1 to decay_epochs) has the factor 1 - e / (decay_epochs + 1), so that the
+    epoch after the last would have 0 (CycleGAN paper, section 7.1, as its PyTorch reference
+    rounds it).
+    """
+    constant = epochs - decay_epochs
+    factors = [1.0] * constant + [1 - e / (decay_epochs + 1) for e in range(1, decay_epochs + 1)]
+    return [learning_rate * factor for factor in factors for _ in range(steps_per_epoch)]
+
+
+class CycleGAN:
+    """Networks, losses, optimizers and pools of a training, one `step` at a time.
+
+    Args:
+        networks: the four networks.
+        config: the sections loss and train are used.
+        rates: the learning rate of every step.
+    """
+
+    def __init__(self, networks: Networks, config: Config, rates: list[float]):
+        self.networks = networks
+        n, loss, train = networks, config.loss, config.train
+        adversarial = AdversarialLoss(loss.gan)
+        self.generator_loss = GeneratorLoss(
+            n.g_ab, n.g_ba, n.d_a, n.d_b, adversarial,
+            loss.lambda_a, loss.lambda_b, loss.lambda_identity,
+        )  # fmt: skip
+        self.discriminator_loss = DiscriminatorLoss(n.d_a, n.d_b, adversarial)
+        self.optimizer_g = _adam((n.g_ab, n.g_ba), rates, train.beta1)
+        self.optimizer_d = _adam((n.d_a, n.d_b), rates, train.beta1)
+        self.step_g = nn.TrainOneStepCell(self.generator_loss, self.optimizer_g).set_train()
+        self.step_d = nn.TrainOneStepCell(self.discriminator_loss, self.optimizer_d).set_train()
+        self.pool_a = ImagePool(train.pool_size, [train.seed, 2, 0])
+        self.pool_b = ImagePool(train.pool_size, [train.seed, 2, 1])
+        self.steps_done = 0
+
+    def step(self, real_a: np.ndarray, real_b: np.ndarray) -> dict[str, float]:
+        """One update of both generators, then one of both discriminators on pooled fakes.
+
+        real_a (N, C_a, H, W), real_b (N, C_b, H, W) float32 in [-1, 1]. Returns every loss term
+        with its weight, by name.
+
+        Raises:
+            TrainingDiverged: a loss is not finite.
+        """
+        real_a, real_b = ms.Tensor(real_a), ms.Tensor(real_b)
+        _, terms_g, fake_a, fake_b = self.step_g(real_a, real_b)
+        pooled_a = ms.Tensor(self.pool_a.query(fake_a.asnumpy()))
+        pooled_b = ms.Tensor(self.pool_b.query(fake_b.asnumpy()))
+        _, terms_d = self.step_d(real_a, real_b, pooled_a, pooled_b)
+        names = (*self.generator_loss.terms, *self.discriminator_loss.terms)
+        values = np.concatenate([terms_g.asnumpy(), terms_d.asnumpy()])
+        losses = dict(zip(names, values.tolist()))
+        self.steps_done += 1
+        if not np.isfinite(values).all():
+            text = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
+            raise TrainingDiverged(
+                f"step {self.steps_done}: a loss is not finite ({text}).\n"
+                f"Try a lower train.learning_rate, loss.gan lsgan, or look for damaged images."
+            )
+        return losses
+
+
+def _adam(cells, rates, beta1):
+    parameters = [p for cell in cells for p in cell.trainable_params()]
+    # MindSpore adds epsilon before the bias correction, which makes it 31 times as large in the
+    # first step as in the algorithm's usual form (Kingma and Ba 2015, algorithm 1 and section 2).
+    epsilon = 1e-8 * math.sqrt(1 - 0.999)
+    with quiet_mindspore():  # it warns of a deprecated operator inside of its own Adam
+        return nn.Adam(parameters, learning_rate=rates, beta1=beta1, eps=epsilon)
+
+
+def check_output(output) -> Path:
+    """Make the run folder, which must be new or empty.
+
+    Raises:
+        UserError: it holds something, or cannot be written.
+    """
+    output = Path(output)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        if any(output.iterdir()):
+            raise UserError(
+                f"--output {output} is not empty; choose another folder, or remove it: "
+                f"nothing is overwritten"
+            )
+        (output / "samples").mkdir()
+    except OSError as error:
+        raise UserError(f"--output {output}: {error.strerror}") from error
+    return output
+
+
+def train(config: Config, output, progress: bool | None = None) -> CycleGAN:
+    """Train as configured and fill the run folder `output`.
+
+    Args:
+        config: all settings.
+        output: a new or empty folder.
+        progress: whether to show a progress bar; None shows one on a terminal.
+
+    Raises:
+        UserError: images, folder, disk or device are not as needed; before the first step.
+        TrainingDiverged: a loss is not finite; what was saved before stays.
+    """
+    channels = (config.model.channels_a, config.model.channels_b)
+    train_a, train_b = load_domains(config.data, "train", channels)
+    tests = load_domains(config.data, "test", channels) if config.train.sample_every else ()
+    samples = [sample_images(domain, config.data.crop_size) for domain in tests]
+    output = check_output(output)
+    setup_device(config.device.target, config.device.mode, config.device.id, seed=config.train.seed)
+
+    per_epoch = epoch_steps(train_a, train_b, config.data.batch_size)
+    epochs = config.train.epochs
+    rates = learning_rates(config.train.learning_rate, epochs, config.train.decay_epochs, per_epoch)
+    last = min(len(rates), config.train.max_steps or len(rates))
+    model = CycleGAN(build_networks(config.model), config, rates)
+    _check_disk(output, model.networks, math.ceil(last / per_epoch), config)
+    save_config(config, output / "config.yaml")
+    log.info(
+        "%d images of %s, %d of %s; %d steps an epoch, %d in all, into %s",
+        len(train_a), config.data.domains[0], len(train_b), config.data.domains[1],
+        per_epoch, last, output,
+    )  # fmt: skip
+
+    stream = UnpairedStream(train_a, train_b, config.data, config.train.seed, epochs)
+    batches = create_dataset(stream).create_dict_iterator(num_epochs=1, output_numpy=True)
+    metrics = output / "metrics.jsonl"
+    bar = sys.stderr.isatty() if progress is None else progress
+    with Progress(metrics, last, 2 * config.data.batch_size, config.train.log_every, bar) as report:
+        for step, batch in enumerate(batches, 1):
+            losses = model.step(batch["real_a"], batch["real_b"])
+            epoch = (step - 1) // per_epoch + 1
+            ends = step % per_epoch == 0 or step == last
+            report.step(epoch, step, losses, rates[step - 1], ends)
+            if ends:
+                report.end_epoch(epoch, epochs)
+                _end_epoch(config, output, model, epoch, samples, final=step == last)
+                draw_losses(read_metrics(metrics), output / "losses.png")
+                report.restart_clock()
+            if step == last:
+                break
+    return model
+
+
+def _end_epoch(config, output, model, epoch, samples, final):
+    n = model.networks
+    if final or epoch % config.train.save_every == 0:
+        for generator, direction in ((n.g_ab, "a2b"), (n.g_ba, "b2a")):
+            spec = generator_spec(config, direction, epoch)
+            save_generator(generator, spec, output / f"g_{direction.replace('2', '')}.ckpt")
+    if samples and (final or epoch % config.train.sample_every == 0):
+        grid = cycle_grid(n, samples, config.data.domains)
+        with atomic_path(output / "samples" / f"epoch_{epoch:04d}.png") as temporary:
+            grid.save(temporary)
+
+
+def generator_spec(config: Config, direction: str, epoch: int) -> GeneratorSpec:
+    """The description of a generator trained under a configuration."""
+    model = config.model
+    channels = (model.channels_a, model.channels_b)
+    source, target = channels if direction == "a2b" else channels[::-1]
+    return GeneratorSpec(
+        direction, tuple(config.data.domains), source, target, model.width, model.blocks,
+        model.variant, config.data.crop_size, epoch,
+    )  # fmt: skip
+
+
+def cycle_grid(networks: Networks, samples, domains):
+    """real | fake | reconstructed, both directions, for images (N, C, S, S) of A and of B."""
+    columns = []
+    cycles = ((networks.g_ab, networks.g_ba), (networks.g_ba, networks.g_ab))
+    for real, (there, back), (source, target) in zip(samples, cycles, (domains, domains[::-1])):
+        fake = np.concatenate([there(ms.Tensor(image[None])).asnumpy() for image in real])
+        rec = np.concatenate([back(ms.Tensor(image[None])).asnumpy() for image in fake])
+        columns += [(source, real), (f"to {target}", fake), ("and back", rec)]
+    return sample_grid(columns)
+
+
+def _check_disk(output, networks, epochs, config):
+    generators = networks.g_ab.trainable_params() + networks.g_ba.trainable_params()
+    weights = 4 * sum(p.size for p in generators)
+    pictures = epochs * 24 * 3 * config.data.crop_size**2
+    needed = 2 * weights + (pictures if config.train.sample_every else 0) + 20e6
+    free = shutil.disk_usage(output).free
+    if free < needed:
+        raise UserError(
+            f"--output {output}: {free / 1e6:.0f} MB free, about {needed / 1e6:.0f} MB needed"
+        )

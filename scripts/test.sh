@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Set-up and tests: make an environment, install with [dev], lint, test.
+#
+#   bash scripts/test.sh [PYTEST_ARGUMENT ...]
+#
+# PYTHON picks the interpreter (3.10 to 3.12), MINDSPORE the version to install.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+source scripts/setup_env.sh ".venv-test-${MINDSPORE:-2.8.0}" ".[dev]"
+ruff check .
+ruff format --check .
+exec python -m pytest "$@"

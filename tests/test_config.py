@@ -1,0 +1,133 @@
+"""The configuration: shipped files, overrides, and what is refused, in which words."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cyclegan_ms.config import (
+    Config,
+    DataConfig,
+    LossConfig,
+    ModelConfig,
+    TrainConfig,
+    UserError,
+    build_config,
+    config_parser,
+    load_config,
+    save_config,
+)
+
+ROOT = Path(__file__).parents[1]
+
+
+def parse(*arguments):
+    return build_config(config_parser("train.py", "").parse_args(list(arguments)))
+
+
+def test_defaults_are_the_papers():
+    config = Config()
+    assert (config.data.load_size, config.data.crop_size) == (286, 256)
+    assert (config.model.blocks, config.model.width) == (9, 64)
+    assert (config.loss.gan, config.loss.lambda_a, config.loss.lambda_b) == ("lsgan", 10, 10)
+    train = config.train
+    assert (train.epochs, train.decay_epochs, train.learning_rate) == (200, 100, 2e-4)
+    assert (train.beta1, train.pool_size, config.data.batch_size) == (0.5, 50, 1)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.name)
+def test_shipped_files_load(path):
+    load_config(path)
+
+
+def test_recipe_file_is_the_default():
+    assert load_config(ROOT / "configs" / "apple2orange.yaml") == Config()
+
+
+def test_flags_override_the_file(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("train:\n  epochs: 7\n  learning_rate: 1e-4\ndata:\n  domains: [cat, dog]\n")
+    config = parse(f"--config={path}", "--train.epochs=9", "--data.flip=false")
+    assert config.train.epochs == 9
+    assert config.train.learning_rate == 1e-4
+    assert config.data.domains == ["cat", "dog"]
+    assert config.data.flip is False
+
+
+@pytest.mark.parametrize("size,blocks", [(64, 6), (128, 6), (132, 9), (256, 9)])
+def test_blocks_follow_the_size(size, blocks):
+    assert Config(DataConfig(crop_size=size)).model.blocks == blocks
+
+
+def test_saved_file_gives_the_same_configuration(tmp_path):
+    config = parse("--train.epochs=3", "--data.crop_size=64", "--data.domains=[苹果,橘子]")
+    save_config(config, tmp_path / "config.yaml")
+    assert load_config(tmp_path / "config.yaml") == config
+
+
+@pytest.mark.parametrize(
+    "arguments,words",
+    [
+        (["--train.epochs=0"], '"train.epochs": Not of type PositiveInt'),
+        (["--train.epochs=many"], '"train.epochs"'),
+        (["--train.epocs=3"], "did you mean train.epochs?"),
+        (["--device.target=TPU"], '"device.target": Expected one of'),
+        (["--data.domains=apple"], '"data.domains"'),
+        (["--config=nowhere.yaml"], "File does not exist: "),
+        (["stray"], "unrecognized arguments: stray"),
+    ],
+)
+def test_bad_flags(arguments, words, capsys):
+    with pytest.raises(SystemExit) as stop:
+        parse(*arguments)
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert error.count("\n") <= 2
+
+
+@pytest.mark.parametrize(
+    "text,words",
+    [
+        ("train:\n  epocs: 3\n", "did you mean train.epochs?"),
+        ("trian:\n  epochs: 3\n", "did you mean train.epochs?"),
+        ("train:\n  epochs: -3\n", '"train.epochs"'),
+        ("train:\n  beta1: 1.5\n", '"train.beta1"'),
+        ("train: [\n", "Problems parsing config"),
+    ],
+)
+def test_bad_files(text, words, tmp_path, capsys):
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(SystemExit) as stop:
+        load_config(path)
+    assert stop.value.code == 2
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "sections,words",
+    [
+        ({"data": DataConfig(crop_size=250)}, "data.crop_size must be a multiple of 4"),
+        ({"data": DataConfig(crop_size=16)}, "at least 32"),
+        ({"data": DataConfig(load_size=200)}, "data.load_size (200) is smaller"),
+        ({"data": DataConfig(domains=["a"])}, "data.domains needs two"),
+        ({"data": DataConfig(domains=["a", "a"])}, "data.domains needs two"),
+        ({"train": TrainConfig(epochs=5, decay_epochs=6)}, "train.decay_epochs (6) is more"),
+        ({"model": ModelConfig(channels_a=1)}, "loss.lambda_identity must be 0"),
+    ],
+)
+def test_bad_combinations(sections, words):
+    with pytest.raises(UserError) as error:
+        Config(**sections)
+    assert words in str(error.value)
+
+
+def test_gray_to_color_without_identity_is_fine():
+    Config(model=ModelConfig(channels_a=1), loss=LossConfig(lambda_identity=0.0))
+
+
+def test_configuration_needs_no_mindspore():
+    code = "import sys, cyclegan_ms.cli, cyclegan_ms.config; assert 'mindspore' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

@@ -1,0 +1,278 @@
+"""Reading odd files, pairing, augmentation, workers, MindRecord."""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cyclegan_ms.config import DataConfig, UserError
+from cyclegan_ms.data import (
+    FolderDomain,
+    UnpairedStream,
+    augment,
+    create_dataset,
+    epoch_steps,
+    find_images,
+    from_chw,
+    load_domains,
+    read_image,
+    to_chw,
+)
+from cyclegan_ms.prepare import write_mindrecord
+
+SMALL = DataConfig(load_size=36, crop_size=32)
+
+
+def saved(path, image, **options):
+    image.save(path, **options)
+    return path
+
+
+def pixel(image, x=0, y=0):
+    return image.getpixel((x, y))
+
+
+def test_range_and_inverse(rng):
+    image = Image.fromarray(rng.integers(0, 256, (5, 7, 3), dtype=np.uint8))
+    pixels = to_chw(image)
+    assert pixels.shape == (3, 5, 7) and pixels.dtype == np.float32
+    assert to_chw(Image.new("RGB", (1, 1), (0, 255, 51)))[:, 0, 0].tolist() == pytest.approx(
+        [-1, 1, -0.6]
+    )
+    assert np.array_equal(np.asarray(from_chw(pixels)), np.asarray(image))
+    gray = image.convert("L")
+    assert np.array_equal(np.asarray(from_chw(to_chw(gray))), np.asarray(gray))
+
+
+def test_gray_becomes_rgb(tmp_path):
+    path = saved(tmp_path / "g.png", Image.new("L", (4, 4), 77))
+    assert pixel(read_image(path)) == (77, 77, 77)
+    assert read_image(path, channels=1).mode == "L"
+
+
+def test_sixteen_bits_are_scaled_not_clipped(tmp_path):
+    values = np.array([[0, 257 * 100], [257 * 200, 65535]], np.uint16)
+    image = read_image(saved(tmp_path / "d.png", Image.fromarray(values)))
+    assert np.asarray(image)[..., 0].tolist() == [[0, 100], [200, 255]]
+
+
+def test_float_tiff_is_scaled(tmp_path):
+    values = np.array([[0.0, 0.2], [0.6, 1.0]], np.float32)
+    image = read_image(saved(tmp_path / "f.tif", Image.fromarray(values)))
+    assert np.asarray(image)[..., 1].tolist() == [[0, 51], [153, 255]]
+
+
+def test_palette_with_transparency_is_laid_on_white(tmp_path):
+    image = Image.new("P", (2, 1))
+    image.putpalette([10, 20, 30, 200, 100, 50])
+    image.putpixel((1, 0), 1)
+    path = saved(tmp_path / "p.png", image, transparency=0)
+    assert [pixel(read_image(path), x) for x in (0, 1)] == [(255, 255, 255), (200, 100, 50)]
+
+
+def test_alpha_is_laid_on_white(tmp_path):
+    path = saved(tmp_path / "a.png", Image.new("RGBA", (2, 2), (0, 0, 0, 51)))
+    assert pixel(read_image(path)) == (204, 204, 204)
+
+
+def test_cmyk_keeps_its_colors(tmp_path):
+    path = saved(tmp_path / "c.tif", Image.new("CMYK", (2, 2), (0, 255, 255, 0)))
+    red, green, blue = pixel(read_image(path))
+    assert red > 200 and green < 60 and blue < 60
+
+
+def test_exif_rotation_is_applied(tmp_path):
+    image = Image.new("RGB", (20, 10), "black")
+    image.paste("white", (0, 0, 10, 10))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the top is at the right: turn by 90 degrees clockwise
+    turned = read_image(saved(tmp_path / "e.jpg", image, exif=exif, quality=95))
+    assert turned.size == (10, 20)
+    assert pixel(turned, 5, 3)[0] > 240 and pixel(turned, 5, 17)[0] < 15
+
+
+def test_find_images_is_recursive_sorted_and_picky(tmp_path):
+    for name in ("b.PNG", "a.jpg", "sub/deep/c.webp", ".hidden.png", ".cache/d.png", "notes.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    found = [str(p.relative_to(tmp_path)) for p in find_images(tmp_path)]
+    assert found == ["a.jpg", "b.PNG", "sub/deep/c.webp"]
+
+
+def test_missing_and_empty_folders(tmp_path):
+    config = DataConfig(str(tmp_path / "data"))
+    with pytest.raises(UserError, match="data does not exist; expected trainA, trainB"):
+        load_domains(config, "train")
+    (tmp_path / "data").mkdir()
+    with pytest.raises(UserError, match="trainA: no such folder; expected trainA, trainB"):
+        load_domains(config, "train")
+    (tmp_path / "data" / "trainA").mkdir()
+    with pytest.raises(UserError, match="trainA: holds no image"):
+        load_domains(config, "train")
+
+
+def test_unreadable_files_are_skipped_with_one_warning_each(data_root, caplog):
+    folder = data_root / "trainA"
+    (folder / "00_text.jpg").write_text("this is no image")
+    whole = (folder / "0.png").read_bytes()
+    (folder / "01_cut.png").write_bytes(whole[: len(whole) // 2])
+    domain = FolderDomain(folder)
+    assert len(domain) == 4  # the cut one still looks like an image
+    for _ in range(3):
+        cut = domain.load(1)
+        assert domain.paths[1].name == "01_cut.png"
+        assert np.array_equal(np.asarray(cut), np.asarray(domain.load(2)))
+    assert [record.levelno for record in caplog.records] == [logging.WARNING] * 2
+    text_file, cut_file = (record.getMessage() for record in caplog.records)
+    assert text_file == f"skipped {folder / '00_text.jpg'}: not an image"
+    assert cut_file.startswith(f"skipped {folder / '01_cut.png'}: ")
+
+
+def test_nothing_left_to_decode(data_root):
+    domain = FolderDomain(data_root / "testA")
+    path = domain.paths[0]
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(UserError, match="none of its images can be decoded"):
+        domain.load(0)
+
+
+def test_max_images(data_root):
+    a, b = load_domains(DataConfig(str(data_root), max_images=2), "train")
+    assert (len(a), len(b)) == (2, 2)
+
+
+class Numbers:
+    """A domain whose image i is the constant i / 100."""
+
+    def __init__(self, count):
+        self.count = count
+
+    def __len__(self):
+        return self.count
+
+    def load(self, index):
+        return np.full((3, 32, 32), index / 100, np.float32)
+
+
+def numbers(stream):
+    return [tuple(round(float(x[0, 0, 0]) * 100) for x in stream[i]) for i in range(len(stream))]
+
+
+def test_an_epoch_shows_all_of_the_larger_and_wraps_the_smaller():
+    stream = UnpairedStream(Numbers(10), Numbers(4), SMALL, seed=1)
+    pairs = numbers(stream)
+    assert len(pairs) == 10
+    assert sorted(a for a, _ in pairs) == list(range(10))
+    order = [b for _, b in pairs]
+    assert sorted(order[:4]) == [0, 1, 2, 3]
+    assert order == (order[:4] * 3)[:10]
+
+
+def test_domains_are_shuffled_independently_anew_each_epoch():
+    stream = UnpairedStream(Numbers(50), Numbers(50), SMALL, seed=1, epochs=2)
+    pairs = numbers(stream)
+    orders = [[p[side] for p in pairs[50 * e : 50 * e + 50]] for e in (0, 1) for side in (0, 1)]
+    assert all(sorted(order) == list(range(50)) for order in orders)
+    assert len({tuple(order) for order in orders}) == 4
+
+
+def test_whole_batches_lose_no_image():
+    config = DataConfig(load_size=36, crop_size=32, batch_size=4)
+    a, b = Numbers(10), Numbers(7)
+    assert epoch_steps(a, b, 4) == 3
+    stream = UnpairedStream(a, b, config, seed=1)
+    assert len(stream) == 12
+    assert {p[0] for p in numbers(stream)} == set(range(10))
+
+
+def test_stream_continues_where_another_ended(data_root):
+    domains = load_domains(DataConfig(str(data_root)), "train")
+    whole = UnpairedStream(*domains, SMALL, seed=5, epochs=3)
+    rest = UnpairedStream(*domains, SMALL, seed=5, epochs=3, start=4)
+    assert len(rest) == len(whole) - 4 == 5
+    for i in range(len(rest)):
+        assert np.array_equal(rest[i], whole[i + 4])
+
+
+def test_augmentation(rng):
+    """Every crop position and both mirrors occur; values are those of the image."""
+    image = np.arange(36 * 36, dtype=np.float32).reshape(1, 36, 36)
+    corners = set()
+    for i in range(600):
+        crop = augment(image, SMALL, np.random.default_rng(i))
+        mirrored = crop[0, 0, 0] > crop[0, 0, 1]
+        top, left = divmod(int(crop[0, 0, -1 if mirrored else 0]), 36)
+        whole = image[:, top : top + 32, left : left + 32]
+        assert np.array_equal(crop, whole[:, :, ::-1] if mirrored else whole)
+        corners.add((top, left, bool(mirrored)))
+    assert corners == {(t, x, m) for t in range(5) for x in range(5) for m in (True, False)}
+
+
+def test_images_are_resized_to_a_square(data_root):
+    image = read_image(data_root / "trainA" / "0.png")
+    config = DataConfig(load_size=32, crop_size=32, flip=False)
+    expected = to_chw(image.resize((32, 32), Image.Resampling.BICUBIC))
+    assert np.array_equal(augment(image, config, np.random.default_rng(0)), expected)
+
+
+def batches(data_root, workers):
+    config = DataConfig(str(data_root), load_size=36, crop_size=32, batch_size=2, workers=workers)
+    stream = UnpairedStream(*load_domains(config, "train"), config, seed=3, epochs=5)
+    rows = create_dataset(stream).create_dict_iterator(num_epochs=1, output_numpy=True)
+    return [(row["real_a"], row["real_b"]) for row in rows]
+
+
+def test_the_number_of_workers_changes_nothing(data_root):
+    one, many = batches(data_root, 1), batches(data_root, 8)
+    assert len(one) == len(many) == 10
+    assert one[0][0].shape == (2, 3, 32, 32)
+    assert all(np.array_equal(x, y) for x, y in zip(one, many))
+
+
+def test_mindrecord_of_the_tutorials_kind(data_root, tmp_path):
+    path = tmp_path / "pairs.mindrecord"
+    folder = replace(SMALL, root=str(data_root))
+    assert write_mindrecord(folder, path, seed=9) == 3
+    with pytest.raises(UserError, match="exists already"):
+        write_mindrecord(folder, path)
+
+    original = UnpairedStream(*load_domains(folder, "train"), folder, seed=9)
+    config = DataConfig(str(path), load_size=32, crop_size=32, flip=False)
+    a, b = load_domains(config, "train")
+    assert len(a) == len(b) == 3
+    assert all(np.array_equal(a.load(i), original[i][0]) for i in range(3))
+    assert all(np.array_equal(b.load(i), original[i][1]) for i in range(3))
+    # Unpaired training draws each column in an order of its own, and shows the rows as they are.
+    stream = UnpairedStream(a, b, config, seed=0)
+    assert {stream[i][0].tobytes() for i in range(3)} == {a.load(i).tobytes() for i in range(3)}
+
+
+@pytest.mark.parametrize("size", [64, 48])
+def test_mindrecord_of_another_size(data_root, tmp_path, size):
+    path = tmp_path / "pairs.mindrecord"
+    write_mindrecord(replace(SMALL, root=str(data_root)), path)
+    config = DataConfig(str(path), load_size=size, crop_size=size)
+    with pytest.raises(UserError, match=rf"\(3, 32, 32\).*data.crop_size {size}"):
+        load_domains(config, "train")
+
+
+def test_not_a_mindrecord(tmp_path):
+    path = tmp_path / "x.mindrecord"
+    path.write_bytes(b"nothing of the kind" * 100)
+    with pytest.raises(UserError, match="is not a MindRecord file"):
+        load_domains(DataConfig(str(path)), "train")
+
+
+def test_shipped_sample():
+    folder = Path(__file__).parents[1] / "data" / "sample"
+    files = [p for p in folder.rglob("*") if p.is_file()]
+    assert sum(p.stat().st_size for p in files) < 1_000_000
+    a, b = load_domains(DataConfig(str(folder)), "train")
+    means = [
+        np.mean([np.asarray(d.load(i), float).mean((0, 1)) for i in range(20)], 0) for d in (a, b)
+    ]
+    # Oranges are yellower than apples: more green against red.
+    assert means[1][1] / means[1][0] > means[0][1] / means[0][0] + 0.05

@@ -1,0 +1,81 @@
+"""The context switches and the oneDNN guard."""
+
+import os
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+import mindspore as ms
+
+from cyclegan_ms.config import UserError
+from cyclegan_ms.device import needs_onednn_guard, setup_device
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize(
+    "mindspore,avx512,needed",
+    [
+        ("2.7.0", True, False),
+        ("2.8.0", True, False),
+        ("2.9.0", True, True),
+        ("2.10.0", True, True),
+        ("2.10.0", False, False),
+        ("3.0.0rc1", True, True),
+    ],
+)
+def test_guard_only_where_it_is_needed(mindspore, avx512, needed):
+    assert needs_onednn_guard(mindspore, avx512) is needed
+
+
+def run_setup(environment):
+    code = (
+        "import logging, os; logging.basicConfig(format='%(message)s', level=logging.INFO);"
+        "from cyclegan_ms.device import setup_device; setup_device('CPU'); setup_device('CPU');"
+        "print(os.environ.get('ONEDNN_MAX_CPU_ISA'))"
+    )
+    clean = {k: v for k, v in os.environ.items() if not k.endswith("_MAX_CPU_ISA")}
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env={**clean, **environment},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+
+
+def test_guard_is_said_once():
+    from numpy.core._multiarray_umath import __cpu_features__ as features
+
+    needed = needs_onednn_guard(version("mindspore"), features["AVX512F"])
+    done = run_setup({})
+    assert done.stdout.split() == ["AVX2" if needed else "None"]
+    assert done.stderr.count("ONEDNN_MAX_CPU_ISA") == (1 if needed else 0)
+
+
+def test_guard_leaves_the_users_own_setting():
+    done = run_setup({"ONEDNN_MAX_CPU_ISA": "SSE41"})
+    assert done.stdout.split() == ["SSE41"]
+    assert "ONEDNN" not in done.stderr
+
+
+@pytest.mark.parametrize("target", ["GPU", "Ascend"])
+def test_missing_target(target):
+    with pytest.raises(UserError) as error:
+        setup_device(target)
+    text = str(error.value)
+    assert f"device.target {target} is not available here" in text
+    assert text.count("\n") == 1
+
+
+def test_auto_says_what_it_took_and_why(caplog):
+    with caplog.at_level("INFO", "cyclegan_ms"):
+        assert setup_device("auto") == "CPU"
+    assert "on CPU (no Ascend or GPU found), graph mode" in caplog.text
+
+
+def test_mode_switch():
+    setup_device("CPU", "pynative")
+    assert ms.get_context("mode") == ms.PYNATIVE_MODE
+    setup_device("CPU", "graph")
+    assert ms.get_context("mode") == ms.GRAPH_MODE

@@ -1,0 +1,159 @@
+"""Losses computed by hand, and where their gradients may go."""
+
+import math
+
+import numpy as np
+import pytest
+
+import mindspore as ms
+from mindspore import nn
+
+from cyclegan_ms.config import Config, DataConfig, LossConfig, ModelConfig
+from cyclegan_ms.losses import AdversarialLoss, DiscriminatorLoss, GeneratorLoss
+from cyclegan_ms.trainer import CycleGAN, build_networks
+
+
+def tensor(values):
+    return ms.Tensor(np.array(values, np.float32))
+
+
+def test_least_squares():
+    loss = AdversarialLoss("lsgan")
+    logits = tensor([[[[0.0, 1.0], [2.0, -1.0]]]])
+    assert loss(logits, True).asnumpy() == pytest.approx((1 + 0 + 1 + 4) / 4)
+    assert loss(logits, False).asnumpy() == pytest.approx((0 + 1 + 4 + 1) / 4)
+
+
+def test_vanilla_is_the_formula_with_logarithms():
+    loss = AdversarialLoss("vanilla")
+    values = [0.0, 1.5, -2.0, 0.3]
+    sigmoid = [1 / (1 + math.exp(-v)) for v in values]
+    logits = tensor(values).reshape(1, 1, 2, 2)
+    real = -sum(math.log(s) for s in sigmoid) / 4
+    fake = -sum(math.log(1 - s) for s in sigmoid) / 4
+    assert loss(logits, True).asnumpy() == pytest.approx(real, rel=1e-6)
+    assert loss(logits, False).asnumpy() == pytest.approx(fake, rel=1e-6)
+
+
+def test_vanilla_does_not_overflow():
+    loss = AdversarialLoss("vanilla")
+    logits = tensor([1000.0, -1000.0]).reshape(1, 1, 1, 2)
+    assert loss(logits, True).asnumpy() == 500
+
+    def real(x):
+        return loss(x, True)
+
+    gradient = ms.grad(real)(logits).asnumpy()
+    assert gradient.ravel().tolist() == [0, -0.5]
+
+
+def test_unknown_kind():
+    with pytest.raises(ValueError, match="'wgan'"):
+        AdversarialLoss("wgan")
+
+
+class Affine(nn.Cell):
+    """x to scale * x + shift: a generator or discriminator that can be followed by hand."""
+
+    def __init__(self, scale, shift):
+        super().__init__()
+        self.scale = ms.Parameter(tensor(scale), name="scale")
+        self.shift = ms.Parameter(tensor(shift), name="shift")
+        self.calls = 0
+
+    def construct(self, x):
+        self.calls += 1
+        return self.scale * x + self.shift
+
+
+def by_hand(identity):
+    cells = [Affine(2.0, 0.5), Affine(0.5, -1.0), Affine(1.0, 0.0), Affine(3.0, 1.0)]
+    loss = GeneratorLoss(*cells, AdversarialLoss("lsgan"), 10.0, 4.0, identity)
+    real_a, real_b = tensor([[[[1.0]]]]), tensor([[[[-2.0]]]])
+    return cells, loss, loss(real_a, real_b)
+
+
+def test_generator_loss_by_hand(mode):
+    """a = 1, b = -2; g_ab(x) = 2x + 0.5, g_ba(x) = 0.5x - 1, d_a(x) = x, d_b(x) = 3x + 1."""
+    _, loss, (total, terms, fake_a, fake_b) = by_hand(0.5)
+    assert fake_b.asnumpy().item() == 2.5  # g_ab(1)
+    assert fake_a.asnumpy().item() == -2.0  # g_ba(-2)
+    expected = {
+        "g_ab": (3 * 2.5 + 1 - 1) ** 2,
+        "g_ba": (-2.0 - 1) ** 2,
+        "cycle_a": 10 * abs(0.25 - 1),  # g_ba(2.5) = 0.25
+        "cycle_b": 4 * abs(-3.5 + 2),  # g_ab(-2) = -3.5
+        "idt_a": 0.5 * 10 * abs(-0.5 - 1),  # g_ba(1) = -0.5
+        "idt_b": 0.5 * 4 * abs(-3.5 + 2),  # g_ab(-2) = -3.5
+    }
+    assert dict(zip(loss.terms, terms.asnumpy().tolist())) == pytest.approx(expected)
+    assert total.asnumpy() == pytest.approx(sum(expected.values()))
+
+
+@pytest.mark.parametrize("identity,calls", [(0.5, 3), (0.0, 2)])
+def test_identity_weight_zero_costs_no_forward_pass(identity, calls):
+    ms.set_context(mode=ms.PYNATIVE_MODE)  # where each call runs Python
+    try:
+        cells, loss, _ = by_hand(identity)
+    finally:
+        ms.set_context(mode=ms.GRAPH_MODE)
+    assert [cell.calls for cell in cells] == [calls, calls, 1, 1]
+    assert len(loss.terms) == (6 if identity else 4)
+
+
+def test_discriminator_loss_by_hand():
+    loss = DiscriminatorLoss(Affine(1.0, 0.0), Affine(3.0, 1.0), AdversarialLoss("lsgan"))
+    inputs = [tensor([[[[v]]]]) for v in (0.5, -1.0, 2.0, 1.0)]
+    total, terms = loss(*inputs)  # d_a: real 0.5, fake 2; d_b: real -2, fake 4
+    expected = [0.5 * (0.25 + 4), 0.5 * (9 + 16)]
+    assert terms.asnumpy().tolist() == expected
+    assert total.asnumpy() == sum(expected)
+
+
+def test_auxiliary_outputs_do_not_leak_into_gradients(mode):
+    """`nn.TrainOneStepCell` differentiates the sum of all outputs; it must equal the loss alone."""
+    cells, loss, _ = by_hand(0.5)
+    real_a, real_b = tensor([[[[1.0]]]]), tensor([[[[-2.0]]]])
+    weights = [p for cell in cells[:2] for p in cell.trainable_params()]
+    for i, p in enumerate(weights):
+        p.name = f"p{i}"
+
+    def loss_alone(a, b):
+        return loss(a, b)[0]
+
+    def all_outputs(a, b):
+        total, terms, fake_a, fake_b = loss(a, b)
+        return total + terms.sum() + fake_a.sum() + fake_b.sum()
+
+    alone = ms.grad(loss_alone, None, weights)(real_a, real_b)
+    together = ms.grad(all_outputs, None, weights)(real_a, real_b)
+    assert [g.asnumpy().item() for g in together] == [g.asnumpy().item() for g in alone]
+    # By hand, for g_ab's shift s at 0.5: d/ds of (3 (2 + s) + 1 - 1)^2 is 6 * 7.5 = 45; of
+    # 10 |0.5 (2 + s) - 1 - 1| is -5; of 4 |2 (-2) + s + 2| is -4; of the identity term is -2.
+    assert alone[1].asnumpy() == pytest.approx(45 - 5 - 4 - 2)
+
+
+def test_each_step_updates_its_own_networks_only(images):
+    config = Config(
+        data=DataConfig(load_size=32, crop_size=32),
+        model=ModelConfig(width=4, blocks=1),
+        loss=LossConfig(),
+    )
+    model = CycleGAN(build_networks(config.model), config, [1e-3] * 4)
+
+    def snapshot():
+        return {
+            name: np.concatenate([p.asnumpy().ravel() for p in cell.trainable_params()])
+            for name, cell in vars(model.networks).items()
+        }
+
+    def changed(before, after):
+        return {name for name in before if not np.array_equal(before[name], after[name])}
+
+    real_a, real_b, fake_a, fake_b = (ms.Tensor(images()) for _ in range(4))
+    start = snapshot()
+    model.step_g(real_a, real_b)
+    middle = snapshot()
+    assert changed(start, middle) == {"g_ab", "g_ba"}
+    model.step_d(real_a, real_b, fake_a, fake_b)
+    assert changed(middle, snapshot()) == {"d_a", "d_b"}

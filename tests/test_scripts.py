@@ -1,0 +1,76 @@
+"""The command lines as a user types them, in processes of their own."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from PIL import Image
+
+ROOT = Path(__file__).parents[1]
+TINY = ["--data.load_size=36", "--data.crop_size=32", "--model.width=4", "--model.blocks=1"]
+
+
+def script(name, *arguments, cwd=ROOT):
+    command = [sys.executable, str(ROOT / "scripts" / f"{name}.py"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=300)
+
+
+def test_train_then_infer(data_root, tmp_path):
+    run, output = tmp_path / "run", tmp_path / "out"
+    done = script("train", f"--data.root={data_root}", *TINY, "--train.epochs=1", "--output", run)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].startswith(f"trained: {run}/g_ab.ckpt")
+    assert "epoch 1/1  g_ab " in done.stderr
+    assert "step/s" not in done.stderr  # no progress bar without a terminal
+
+    inputs = ["--checkpoint", run, "--input", data_root / "testA", "--output", output]
+    done = script("infer", *inputs, "--direction", "apple2orange")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == f"1 converted, 0 failed, into {output}"
+    assert Image.open(output / "0.png").size == Image.open(data_root / "testA/0.png").size
+
+    again = script("infer", *inputs, "--direction", "apple2orange")
+    assert again.returncode == 2 and "nothing is overwritten" in again.stderr
+    (data_root / "testA" / "broken.png").write_text("x")
+    inputs[-1] = tmp_path / "other"
+    done = script("infer", *inputs, "--direction", "a2b")
+    assert done.returncode == 1
+    assert f"failed: {data_root}/testA/broken.png" in done.stderr
+    assert done.stdout.splitlines()[-1].startswith("1 converted, 1 failed")
+
+
+def test_dry_run_prints_the_resolved_configuration(data_root, tmp_path):
+    done = script("train", f"--data.root={data_root}", *TINY, "--dry_run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert yaml.safe_load(done.stdout)["model"]["blocks"] == 1
+    assert "# 3 images of apple, 2 of orange, 3 steps an epoch, 600 in all" in done.stdout
+    assert [p.name for p in tmp_path.iterdir()] == ["data"]
+
+
+@pytest.mark.parametrize(
+    "name,arguments,words",
+    [
+        ("train", ["--train.epochs=0"], "train.epochs"),
+        ("train", ["--data.root=/nowhere"], "data.root /nowhere does not exist"),
+        ("train", ["--data.root={data}", *TINY, "--device.target=GPU"], "device.target GPU"),
+        ("train", ["--data.root={data}", "--output=/proc/nowhere"], "--output /proc/nowhere"),
+        ("infer", ["--direction=a2b"], "required"),
+        ("infer", ["--checkpoint=x", "--direction=a2b", "--input={data}", "--output=o"], "x: no"),
+        ("prepare_data", [], "give either --name"),
+    ],
+)
+def test_mistakes_get_a_line_or_two_and_exit_2(name, arguments, words, data_root, tmp_path):
+    done = script(name, *[a.format(data=data_root) for a in arguments], cwd=tmp_path)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("\n") <= 3
+
+
+@pytest.mark.parametrize("name", ["train", "infer", "prepare_data"])
+def test_help(name):
+    done = script(name, "--help")
+    assert done.returncode == 0
+    assert "--output" in done.stdout

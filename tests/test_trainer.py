@@ -1,0 +1,192 @@
+"""The training loop: schedule, determinism, modes, overfitting, faults, the run folder."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cyclegan_ms.config import (
+    Config,
+    DataConfig,
+    ModelConfig,
+    TrainConfig,
+    UserError,
+    load_config,
+)
+from cyclegan_ms.device import setup_device
+from cyclegan_ms.trainer import (
+    CycleGAN,
+    TrainingDiverged,
+    build_networks,
+    learning_rates,
+    train,
+)
+
+
+def tiny(root="unused", **training):
+    return Config(
+        data=DataConfig(str(root), load_size=36, crop_size=32),
+        model=ModelConfig(width=4, blocks=1),
+        train=TrainConfig(**{"epochs": 2, "log_every": 2, **training}),
+    )
+
+
+def test_learning_rates_of_the_paper():
+    rates = learning_rates(2e-4, 200, 100, steps_per_epoch=3)
+    assert len(rates) == 600
+    by_epoch = np.array(rates).reshape(200, 3)
+    assert (by_epoch == by_epoch[:, :1]).all()
+    factors = by_epoch[:, 0] / 2e-4
+    assert factors[:100].tolist() == [1] * 100
+    assert factors[100] == pytest.approx(100 / 101)
+    assert factors[199] == pytest.approx(1 / 101)
+    assert np.diff(factors[99:]) == pytest.approx(-1 / 101)
+
+
+def test_learning_rates_at_the_edges():
+    assert learning_rates(1.0, 3, 0, 2) == [1.0] * 6
+    assert learning_rates(1.0, 3, 3, 1) == pytest.approx([3 / 4, 2 / 4, 1 / 4])
+
+
+def test_the_optimizers_follow_the_list(images):
+    config = tiny()
+    rates = [3e-4, 2e-4, 1e-4]
+    model = CycleGAN(build_networks(config.model), config, rates)
+    for rate in rates:
+        for optimizer in (model.optimizer_g, model.optimizer_d):
+            assert optimizer.get_lr().asnumpy() == pytest.approx(rate)
+        model.step(images(), images())
+
+
+def run_steps(config, count, seed=0):
+    rng = np.random.default_rng(seed)
+    model = CycleGAN(build_networks(config.model), config, [2e-4] * count)
+    shape = (1, 3, 32, 32)
+    batches = [rng.uniform(-1, 1, (2, *shape)).astype(np.float32) for _ in range(count)]
+    return model, [model.step(a, b) for a, b in batches]
+
+
+def weights(model):
+    return {
+        f"{name}.{key}": p.asnumpy()
+        for name, cell in vars(model.networks).items()
+        for key, p in cell.parameters_and_names()
+    }
+
+
+def test_same_seed_same_weights_and_losses():
+    results = []
+    for seed in (1, 1, 2):
+        setup_device("CPU", seed=seed)
+        model, losses = run_steps(tiny(), 3)
+        results.append((weights(model), losses))
+    (w1, l1), (w2, l2), (w3, _) = results
+    assert l1 == l2
+    assert all(np.array_equal(w1[name], w2[name]) for name in w1)
+    assert any(not np.array_equal(w1[name], w3[name]) for name in w1)
+
+
+def test_graph_equals_pynative():
+    losses = {}
+    for mode in ("graph", "pynative"):
+        setup_device("CPU", mode, seed=0)
+        losses[mode] = run_steps(tiny(), 4)[1]
+    setup_device("CPU", "graph", seed=0)
+    for graph, pynative in zip(losses["graph"], losses["pynative"]):
+        assert graph == pytest.approx(pynative, rel=1e-4)
+
+
+def test_a_fixed_batch_is_overfitted():
+    """Flat colours: cycle and identity losses of one pair fall to a fraction of their start."""
+    setup_device("CPU", seed=0)
+    config = tiny()
+    model = CycleGAN(build_networks(config.model), config, [2e-3] * 150)
+    real_a = np.full((1, 3, 32, 32), 0.5, np.float32)
+    real_b = np.full((1, 3, 32, 32), -0.5, np.float32)
+    losses = [model.step(real_a, real_b) for _ in range(150)]
+    for name in ("cycle_a", "cycle_b", "idt_a", "idt_b"):
+        assert np.mean([step[name] for step in losses[-10:]]) < 0.2 * losses[0][name], name
+
+
+def test_a_loss_that_is_not_a_number_stops_with_the_step(images):
+    config = tiny()
+    model = CycleGAN(build_networks(config.model), config, [2e-4] * 3)
+    model.step(images(), images())
+    broken = images()
+    broken[0, 0, 0, 0] = np.nan
+    with pytest.raises(TrainingDiverged) as error:
+        model.step(broken, images())
+    text = str(error.value)
+    assert text.startswith("step 2: a loss is not finite (")
+    assert "cycle_a nan" in text
+    assert "train.learning_rate" in text
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run of two epochs and what it was configured with."""
+    root = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    for split, count in {"trainA": 3, "trainB": 2, "testA": 1, "testB": 2}.items():
+        (root / split).mkdir()
+        for i in range(count):
+            pixels = rng.integers(0, 255, (40, 40, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(root / split / f"{i}.png")
+    config = tiny(root)
+    output = tmp_path_factory.mktemp("runs") / "first"
+    return train(config, output), config, output
+
+
+def test_run_folder(finished):
+    _, config, output = finished
+    files = {str(p.relative_to(output)) for p in output.rglob("*") if p.is_file()}
+    assert files == {
+        "config.yaml",
+        "metrics.jsonl",
+        "losses.png",
+        "g_ab.ckpt",
+        "g_ba.ckpt",
+        "samples/epoch_0001.png",
+        "samples/epoch_0002.png",
+    }
+    assert load_config(output / "config.yaml") == config
+    # Three columns of 32 pixels per direction, gaps of 4, a header of 18, two rows.
+    assert Image.open(output / "samples" / "epoch_0001.png").size == (6 * 36 + 4, 18 + 2 * 36)
+
+
+def test_metrics(finished):
+    output = finished[2]
+    rows = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+    assert [(row["epoch"], row["step"]) for row in rows] == [(1, 2), (1, 3), (2, 4), (2, 6)]
+    assert [row["learning_rate"] for row in rows] == pytest.approx([2e-4, 2e-4, 1e-4, 1e-4])
+    names = ["g_ab", "g_ba", "cycle_a", "cycle_b", "idt_a", "idt_b", "d_a", "d_b"]
+    for row in rows:
+        assert list(row)[2:10] == names
+        assert row["images_per_s"] == pytest.approx(2 / row["step_s"], rel=0.1)
+
+
+def test_max_steps_ends_early_and_complete(finished, tmp_path):
+    _, config, _ = finished
+    early = tiny(config.data.root, epochs=5, max_steps=4)
+    model = train(early, tmp_path / "early")
+    assert model.steps_done == 4
+    assert (tmp_path / "early" / "g_ab.ckpt").is_file()
+    assert (tmp_path / "early" / "samples" / "epoch_0002.png").is_file()
+
+
+def test_nothing_is_overwritten(finished):
+    _, config, output = finished
+    before = (output / "metrics.jsonl").read_bytes()
+    with pytest.raises(UserError, match="is not empty"):
+        train(config, output)
+    assert (output / "metrics.jsonl").read_bytes() == before
+
+
+def test_no_test_images_are_needed_without_samples(data_root, tmp_path):
+    (data_root / "testA" / "0.png").unlink()
+    with pytest.raises(UserError, match="testA: holds no image"):
+        train(tiny(data_root), tmp_path / "a")
+    assert not (tmp_path / "a").exists()
+    train(tiny(data_root, sample_every=0, max_steps=1), tmp_path / "b")
+    assert not list((tmp_path / "b" / "samples").iterdir())
