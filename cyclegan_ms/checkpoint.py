@@ -11,6 +11,7 @@ from mindspore import nn
 
 from cyclegan_ms.config import UserError
 from cyclegan_ms.networks import ResNetGenerator
+from cyclegan_ms.tutorial import TutorialGenerator
 
 __all__ = ["GeneratorSpec", "atomic_path", "load_generator", "read_generator", "save_generator"]
 
@@ -30,6 +31,8 @@ class GeneratorSpec:
     width: int = 64
     blocks: int = 9
     variant: str = "paper"
+    shared_blocks: bool = False
+    """whether the tutorial's one block serves for all (tutorial variant only)"""
     image_size: int = 256
     """side of the images it was trained on, in pixels"""
     epoch: int = 0
@@ -43,7 +46,10 @@ class GeneratorSpec:
 
     def build(self) -> nn.Cell:
         """A generator of this description with fresh weights."""
-        return ResNetGenerator(self.in_channels, self.out_channels, self.width, self.blocks)
+        shape = (self.in_channels, self.out_channels, self.width, self.blocks)
+        if self.variant == "tutorial":
+            return TutorialGenerator(*shape, self.shared_blocks)
+        return ResNetGenerator(*shape)
 
 
 @contextmanager

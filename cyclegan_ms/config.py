@@ -70,8 +70,8 @@ class DataConfig:
 class ModelConfig:
     """the networks"""
 
-    variant: Literal["paper"] = "paper"
-    """paper: the CycleGAN paper"""
+    variant: Literal["paper", "tutorial"] = "paper"
+    """paper: the CycleGAN paper; tutorial: the published notebook's code with all its quirks"""
     blocks: PositiveInt | None = None
     """residual blocks of a generator; null takes 9, or 6 where data.crop_size is 128 or less"""
     width: PositiveInt = 64
@@ -175,6 +175,8 @@ class Config:
             train = replace(train, decay_epochs=train.epochs // 2)
         if model.blocks is None:
             model = replace(model, blocks=6 if data.crop_size <= 128 else 9)  # section 7.2
+        if model.variant == "tutorial":
+            self._check_tutorial(train)
         object.__setattr__(self, "model", model)
         object.__setattr__(self, "train", train)
         if train.decay_epochs > train.epochs:
@@ -187,6 +189,19 @@ class Config:
                 "loss.lambda_identity must be 0 where model.channels_a and model.channels_b "
                 "differ: a generator cannot take its own target domain then"
             )
+
+    def _check_tutorial(self, train):
+        fixed = {
+            "train.pool_size": (train.pool_size, 0),
+            "train.decay_epochs": (train.decay_epochs, 0),
+            "loss.gan": (self.loss.gan, "lsgan"),
+        }
+        for key, (value, needed) in fixed.items():
+            if value != needed:
+                raise UserError(
+                    f"model.variant tutorial needs {key} {needed}, not {value}: the notebook's "
+                    f"code has it so (configs/apple2orange_tutorial.yaml sets all of it)"
+                )
 
 
 SECTIONS = {

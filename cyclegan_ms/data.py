@@ -242,13 +242,17 @@ class UnpairedStream:
         seed: of order and augmentation.
         epochs: length of the stream.
         start: number of the first pair to hand out, to go on where an earlier stream ended.
+        paired: draw one order for both domains, so that image i of A always meets image i of B.
     """
 
-    def __init__(self, domain_a, domain_b, config: DataConfig, seed=0, epochs=1, start=0):
+    def __init__(
+        self, domain_a, domain_b, config: DataConfig, seed=0, epochs=1, start=0, paired=False
+    ):
         self.domains = (domain_a, domain_b)
         self.config = config
         self.seed = seed
         self.start = start
+        self.paired = paired
         self.epoch_images = epoch_steps(domain_a, domain_b, config.batch_size) * config.batch_size
         self.length = epochs * self.epoch_images - start
 
@@ -260,7 +264,7 @@ class UnpairedStream:
         epoch, position = divmod(int(item) + self.start, self.epoch_images)
         pair = []
         for side, domain in enumerate(self.domains):
-            order = _order(self.seed, side, epoch, len(domain))
+            order = _order(self.seed, 0 if self.paired else side, epoch, len(domain))
             rng = np.random.default_rng([self.seed, 1, side, epoch, position])
             image = domain.load(order[position % len(domain)])
             pair.append(augment(image, self.config, rng))

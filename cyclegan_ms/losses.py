@@ -117,13 +117,14 @@ class GeneratorLoss(nn.Cell):
 class DiscriminatorLoss(nn.Cell):
     """What both discriminators minimise: to tell real images from fakes that they are handed.
 
-    Each term is half the sum of its real and fake part, which slows the discriminators down
-    relative to the generators (CycleGAN paper, section 7.1).
+    Each term is `weight` times the sum of its real and fake part. One half slows the discriminators
+    down relative to the generators (CycleGAN paper, section 7.1).
 
     Args:
         d_a: discriminator of A.
         d_b: discriminator of B.
         adversarial: the adversarial loss.
+        weight: of both terms.
 
     Inputs real_a, fake_a (N, C_a, H, W), real_b, fake_b (N, C_b, H, W) in [-1, 1]; the fakes come
     from the image pools. Outputs the scalar loss and its two terms as one vector.
@@ -131,10 +132,11 @@ class DiscriminatorLoss(nn.Cell):
 
     terms = ("d_a", "d_b")
 
-    def __init__(self, d_a: nn.Cell, d_b: nn.Cell, adversarial: nn.Cell):
+    def __init__(self, d_a: nn.Cell, d_b: nn.Cell, adversarial: nn.Cell, weight: float = 0.5):
         super().__init__(auto_prefix=False)
         self.d_a, self.d_b = d_a, d_b
         self.adversarial = adversarial
+        self.weight = weight
 
     def construct(self, real_a: ms.Tensor, real_b: ms.Tensor, fake_a: ms.Tensor, fake_b: ms.Tensor):
         judged_a = self.adversarial(self.d_a(real_a), True) + self.adversarial(
@@ -143,5 +145,5 @@ class DiscriminatorLoss(nn.Cell):
         judged_b = self.adversarial(self.d_b(real_b), True) + self.adversarial(
             self.d_b(fake_b), False
         )
-        terms = 0.5 * ops.stack((judged_a, judged_b))
+        terms = self.weight * ops.stack((judged_a, judged_b))
         return terms.sum(), ops.stop_gradient(terms)

@@ -20,6 +20,7 @@ from cyclegan_ms.image_pool import ImagePool
 from cyclegan_ms.losses import AdversarialLoss, DiscriminatorLoss, GeneratorLoss
 from cyclegan_ms.networks import PatchGANDiscriminator, ResNetGenerator
 from cyclegan_ms.report import Progress, draw_losses, read_metrics, sample_grid, sample_images
+from cyclegan_ms.tutorial import TutorialDiscriminator, TutorialGenerator
 
 __all__ = [
     "CycleGAN",
@@ -51,13 +52,21 @@ class Networks:
 def build_networks(model: ModelConfig) -> Networks:
     """All four networks with fresh weights, parameters named `g_ab.model.1.weight` and so on."""
     a, b = model.channels_a, model.channels_b
-    shape = (model.width, model.blocks, model.init_gain)
-    networks = Networks(
-        g_ab=ResNetGenerator(a, b, *shape),
-        g_ba=ResNetGenerator(b, a, *shape),
-        d_a=PatchGANDiscriminator(a, model.width, model.init_gain),
-        d_b=PatchGANDiscriminator(b, model.width, model.init_gain),
-    )
+    if model.variant == "tutorial":
+        networks = Networks(
+            g_ab=TutorialGenerator(a, b, model.width, model.blocks),
+            g_ba=TutorialGenerator(b, a, model.width, model.blocks),
+            d_a=TutorialDiscriminator(a, model.width),
+            d_b=TutorialDiscriminator(b, model.width),
+        )
+    else:
+        shape = (model.width, model.blocks, model.init_gain)
+        networks = Networks(
+            g_ab=ResNetGenerator(a, b, *shape),
+            g_ba=ResNetGenerator(b, a, *shape),
+            d_a=PatchGANDiscriminator(a, model.width, model.init_gain),
+            d_b=PatchGANDiscriminator(b, model.width, model.init_gain),
+        )
     for name, network in vars(networks).items():
         network.update_parameters_name(f"{name}.")
     return networks
@@ -94,9 +103,15 @@ class CycleGAN:
             n.g_ab, n.g_ba, n.d_a, n.d_b, adversarial,
             loss.lambda_a, loss.lambda_b, loss.lambda_identity,
         )  # fmt: skip
-        self.discriminator_loss = DiscriminatorLoss(n.d_a, n.d_b, adversarial)
-        self.optimizer_g = _adam((n.g_ab, n.g_ba), rates, train.beta1)
-        self.optimizer_d = _adam((n.d_a, n.d_b), rates, train.beta1)
+        tutorial = config.model.variant == "tutorial"
+        # The notebook halves the discriminator loss that it prints, not the one it minimises.
+        weight = 1.0 if tutorial else 0.5
+        self.discriminator_loss = DiscriminatorLoss(n.d_a, n.d_b, adversarial, weight)
+        # MindSpore adds epsilon before the bias correction, which makes its 1e-8 31 times as large
+        # in the first step as in the algorithm's usual form (Kingma and Ba 2015, section 2).
+        epsilon = 1e-8 if tutorial else 1e-8 * math.sqrt(1 - 0.999)
+        self.optimizer_g = _adam((n.g_ab, n.g_ba), rates, train.beta1, epsilon)
+        self.optimizer_d = _adam((n.d_a, n.d_b), rates, train.beta1, epsilon)
         self.step_g = nn.TrainOneStepCell(self.generator_loss, self.optimizer_g).set_train()
         self.step_d = nn.TrainOneStepCell(self.discriminator_loss, self.optimizer_d).set_train()
         self.pool_a = ImagePool(train.pool_size, [train.seed, 2, 0])
@@ -130,11 +145,8 @@ class CycleGAN:
         return losses
 
 
-def _adam(cells, rates, beta1):
+def _adam(cells, rates, beta1, epsilon):
     parameters = [p for cell in cells for p in cell.trainable_params()]
-    # MindSpore adds epsilon before the bias correction, which makes it 31 times as large in the
-    # first step as in the algorithm's usual form (Kingma and Ba 2015, algorithm 1 and section 2).
-    epsilon = 1e-8 * math.sqrt(1 - 0.999)
     with quiet_mindspore():  # it warns of a deprecated operator inside of its own Adam
         return nn.Adam(parameters, learning_rate=rates, beta1=beta1, eps=epsilon)
 
@@ -191,7 +203,9 @@ def train(config: Config, output, progress: bool | None = None) -> CycleGAN:
         per_epoch, last, output,
     )  # fmt: skip
 
-    stream = UnpairedStream(train_a, train_b, config.data, config.train.seed, epochs)
+    # The notebook's file fixes which images go together; the paper pairs them anew each epoch.
+    paired = config.model.variant == "tutorial" and Path(config.data.root).is_file()
+    stream = UnpairedStream(train_a, train_b, config.data, config.train.seed, epochs, paired=paired)
     batches = create_dataset(stream).create_dict_iterator(num_epochs=1, output_numpy=True)
     metrics = output / "metrics.jsonl"
     bar = sys.stderr.isatty() if progress is None else progress
@@ -229,9 +243,17 @@ def generator_spec(config: Config, direction: str, epoch: int) -> GeneratorSpec:
     channels = (model.channels_a, model.channels_b)
     source, target = channels if direction == "a2b" else channels[::-1]
     return GeneratorSpec(
-        direction, tuple(config.data.domains), source, target, model.width, model.blocks,
-        model.variant, config.data.crop_size, epoch,
-    )  # fmt: skip
+        direction=direction,
+        domains=tuple(config.data.domains),
+        in_channels=source,
+        out_channels=target,
+        width=model.width,
+        blocks=model.blocks,
+        variant=model.variant,
+        shared_blocks=model.variant == "tutorial",
+        image_size=config.data.crop_size,
+        epoch=epoch,
+    )
 
 
 def cycle_grid(networks: Networks, samples, domains):

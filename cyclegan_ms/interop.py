@@ -1,0 +1,395 @@
+"""Generators from the tutorial's checkpoints and from PyTorch files, and back to PyTorch.
+
+Nothing that a file stores is executed: pickles are read by an unpickler that knows tensors and
+dictionaries of them, and refuses every other name.
+"""
+
+import pickle
+import re
+import struct
+import zipfile
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+import mindspore as ms
+from mindspore import nn
+
+from cyclegan_ms.checkpoint import GeneratorSpec, atomic_path, load_generator
+from cyclegan_ms.config import UserError
+
+__all__ = ["Imported", "export_pytorch", "import_generator", "read_state_dict"]
+
+
+@dataclass
+class Imported:
+    """A generator found in a file, and what the file turned out to be."""
+
+    generator: nn.Cell
+    spec: GeneratorSpec
+    found: str
+
+
+def import_generator(
+    path, direction: str | None = None, domains=None, blocks: int | None = None
+) -> Imported:
+    """A generator from a file of another program.
+
+    Args:
+        path: a PyTorch state dict (.pth, .pt), a .safetensors file with the same names, or a
+            checkpoint saved by the tutorial's notebook (.ckpt).
+        direction: a2b or b2a; None takes it from the file's content or name.
+        domains: names of A and B; None takes them from a name such as horse2zebra.pth.
+        blocks: how often a shared block is applied (the tutorial: 9), which a file does not say.
+
+    Raises:
+        UserError: the file is damaged, holds something else, or would have to be executed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    imported = _from_tutorial(path, blocks) if path.suffix == ".ckpt" else _from_pytorch(path)
+    guessed_direction, guessed_domains = _guess(path)
+    spec = replace(
+        imported.spec,
+        direction=direction or imported.spec.direction or guessed_direction,
+        domains=tuple(domains or guessed_domains),
+    )
+    return Imported(imported.generator, spec, imported.found)
+
+
+def _guess(path):
+    """Direction and domains as file names usually tell them."""
+    words = re.fullmatch(r"([A-Za-z]+)2([A-Za-z]+)(_pretrained)?", path.stem)
+    if words:
+        return "a2b", (words[1], words[2])
+    backwards = re.search(r"net_G_B$|(^|_)g_b(a|_|$)", path.stem)
+    return ("b2a" if backwards else "a2b"), ("a", "b")
+
+
+def _fill(generator, values, path):
+    """Give a generator the values of the same names."""
+    for name, parameter in generator.parameters_and_names():
+        if name in values:
+            if values[name].shape != parameter.shape:
+                raise UserError(
+                    f"{path}: {name} has shape {values[name].shape} instead of {parameter.shape}"
+                )
+            parameter.set_data(ms.Tensor(np.ascontiguousarray(values[name], np.float32)))
+    return generator.set_train(False)
+
+
+# ------------------------------------------------------------------ the tutorial's checkpoints
+
+
+def _from_tutorial(path, blocks):
+    try:
+        stored = ms.load_checkpoint(str(path))
+    except Exception as error:  # MindSpore raises many kinds here
+        raise UserError(f"{path}: not a MindSpore checkpoint, or damaged") from error
+    if "cyclegan_ms" in stored:
+        raise UserError(f"{path}: already a generator of cyclegan_ms; infer.py takes it as it is")
+    values = {name: parameter.asnumpy() for name, parameter in stored.items()}
+    prefixes = {name.split(".")[0] for name in values}
+    direction = {"net_rg_a": "a2b", "net_rg_b": "b2a"}.get(min(prefixes, default=""))
+    if direction and len(prefixes) == 1:
+        values = {name.split(".", 1)[1]: value for name, value in values.items()}
+    if "conv_in.features.0.weight" not in values:
+        what = _describe(values)
+        raise UserError(f"{path}: {what}, not a generator of the tutorial's notebook")
+
+    numbers = {int(n.split(".")[1]) for n in values if n.startswith("residuals.")}
+    shared = numbers == {0}
+    if numbers != set(range(len(numbers))) or not numbers:
+        raise UserError(f"{path}: the residual blocks {sorted(numbers)} do not count from 0")
+    width, in_channels = values["conv_in.features.0.weight"].shape[:2]
+    spec = GeneratorSpec(
+        direction=direction or "",
+        domains=("a", "b"),
+        in_channels=in_channels,
+        out_channels=values["conv_out.weight"].shape[0],
+        width=width,
+        blocks=(blocks or 9) if shared else len(numbers),
+        variant="tutorial",
+        shared_blocks=shared,
+    )
+    generator = spec.build()
+    needed = {n for n, p in generator.parameters_and_names() if p.requires_grad}
+    fixed = {n for n, p in generator.parameters_and_names()} - needed
+    _check_names(path, values, needed, fixed)
+    statistics = [
+        np.abs(values[name] - name.endswith("variance")).max()
+        for name in values
+        if name.endswith(("moving_mean", "moving_variance"))
+    ]
+    if not statistics:
+        norm = "no moving statistics stored: its normalisation is the identity"
+    elif max(statistics) == 0:
+        norm = "moving statistics never trained: its normalisation is the identity"
+    else:
+        norm = "trained moving statistics, which its normalisation uses"
+    count = f"one block applied {spec.blocks} times" if shared else f"{spec.blocks} blocks"
+    way = f"direction {direction}" if direction else "direction not stored"
+    found = f"tutorial variant, {count}, width {width}, {way}, {norm}"
+    return Imported(_fill(generator, values, path), spec, found)
+
+
+def _check_names(path, values, needed, allowed=frozenset()):
+    missing, unknown = sorted(needed - set(values)), sorted(set(values) - needed - allowed)
+    if missing:
+        raise UserError(f"{path}: {len(missing)} parameters are missing, such as {missing[0]}")
+    if unknown:
+        raise UserError(f"{path}: {len(unknown)} parameters are unknown, such as {unknown[0]}")
+
+
+def _describe(values):
+    """What a set of parameters most likely is, in a few words."""
+    if not values:
+        return "holds no parameters"
+    names = set(values)
+    if any(name.startswith("model.model.") for name in names):
+        return "a U-Net generator"
+    if any("net_d_" in name for name in names):
+        return "a discriminator of the tutorial's notebook"
+    first = values.get("model.0.weight")
+    if first is not None and first.shape[2:] == (4, 4):
+        return "a PatchGAN discriminator"
+    return f"holds {len(values)} parameters such as {min(names)}"
+
+
+# ------------------------------------------------------------------------------- PyTorch files
+
+
+def _from_pytorch(path):
+    values = read_state_dict(path)
+    prefixed = bool(values) and all(name.startswith("module.") for name in values)
+    if prefixed:
+        values = {name.removeprefix("module."): value for name, value in values.items()}
+    # Older files hold running statistics, which instance normalisation never used.
+    running = ("running_mean", "running_var", "num_batches_tracked")
+    tracked = [name for name in values if name.endswith(running)]
+    values = {name: value for name, value in values.items() if name not in tracked}
+
+    numbers = {int(m[1]) for m in (re.match(r"model\.(\d+)\.conv_block\.", n) for n in values) if m}
+    stem = values.get("model.1.weight")
+    if not numbers or stem is None or stem.shape[2:] != (7, 7):
+        raise UserError(f"{path}: {_describe(values)}, not a ResNet generator")
+    affine = values.get("model.2.weight")
+    if affine is not None and affine.ndim == 1:
+        raise UserError(
+            f"{path}: a ResNet generator with batch normalisation; only instance normalisation "
+            f"without parameters is supported"
+        )
+    last = values.get(f"model.{10 + len(numbers) + 7}.weight")
+    if last is None or numbers != set(range(10, 10 + len(numbers))):
+        raise UserError(f"{path}: {_describe(values)}, not a whole ResNet generator")
+    spec = GeneratorSpec(
+        direction="",
+        domains=("a", "b"),
+        in_channels=stem.shape[1],
+        out_channels=last.shape[0],
+        width=stem.shape[0],
+        blocks=len(numbers),
+    )
+    generator = spec.build()
+    _check_names(path, values, {name for name, _ in generator.parameters_and_names()})
+    notes = ["saved from several GPUs"] if prefixed else []
+    notes += ["unused running statistics left out"] if tracked else []
+    found = ", ".join(
+        ["PyTorch ResNet generator", f"{spec.blocks} blocks, width {spec.width}", *notes]
+    )
+    return Imported(_fill(generator, values, path), spec, found)
+
+
+def read_state_dict(path) -> dict[str, np.ndarray]:
+    """The arrays of a PyTorch state dict or a .safetensors file, by name; PyTorch is not needed.
+
+    Raises:
+        UserError: damaged, something else than a dictionary of tensors, or a name that an honest
+            file would not hold.
+    """
+    path = Path(path)
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.numpy import load_file
+
+            return load_file(path)
+        if zipfile.is_zipfile(path):
+            return _read_zip(path)
+        return _read_legacy(path)
+    except UserError:
+        raise
+    except _Refused as error:
+        raise UserError(
+            f"{path}: refused, its pickle asks for {error}; a file of weights has no use for that"
+        ) from error
+    except Exception as error:  # whatever a damaged archive or pickle may lead to
+        raise UserError(f"{path}: not a PyTorch file of weights, or damaged") from error
+
+
+class _Refused(Exception):
+    """A pickle asked for something that is not a tensor."""
+
+
+_STORAGES = {
+    "FloatStorage": np.float32,
+    "DoubleStorage": np.float64,
+    "HalfStorage": np.float16,
+    "LongStorage": np.int64,
+    "IntStorage": np.int32,
+    "ShortStorage": np.int16,
+    "CharStorage": np.int8,
+    "ByteStorage": np.uint8,
+    "BoolStorage": np.bool_,
+}
+
+
+@dataclass
+class _Tensor:
+    """A view of a storage that may be read later: legacy files keep the bytes at the end."""
+
+    storage: tuple
+    offset: int
+    shape: tuple
+    strides: tuple
+
+    def resolve(self, storages):
+        data = storages[self.storage[1]]
+        last = self.offset + sum((n - 1) * s for n, s in zip(self.shape, self.strides))
+        if min((self.offset, *self.shape, *self.strides)) < 0 or (
+            0 not in self.shape and last >= data.size
+        ):
+            raise ValueError("a tensor lies outside its storage")
+        step = data.itemsize
+        return np.lib.stride_tricks.as_strided(
+            data[self.offset :], self.shape, [s * step for s in self.strides]
+        ).copy()
+
+
+def _rebuild_tensor(storage, offset, shape, strides, *unused):
+    return _Tensor(storage, offset, tuple(shape), tuple(strides))
+
+
+def _rebuild_parameter(tensor, *unused):
+    return tensor
+
+
+_ALLOWED = {
+    ("collections", "OrderedDict"): OrderedDict,
+    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
+    ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
+    ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
+    **{("torch", name): dtype for name, dtype in _STORAGES.items()},
+}
+
+
+class _TensorUnpickler(pickle.Unpickler):
+    """Builds dictionaries, tuples, numbers, strings and `_Tensor`s, and refuses all else."""
+
+    def find_class(self, module, name):
+        try:
+            return _ALLOWED[module, name]
+        except KeyError:
+            raise _Refused(f"{module}.{name}") from None
+
+    def persistent_load(self, reference):
+        kind, dtype, key, _, size = reference[:5]
+        if kind != "storage":
+            raise ValueError("not a storage")
+        return dtype, str(key), int(size)
+
+
+def _resolve_all(state, storages):
+    state = state.get("state_dict", state) if isinstance(state, dict) else state
+    if not isinstance(state, dict) or not all(isinstance(v, _Tensor) for v in state.values()):
+        raise UserError("holds something else than a dictionary of tensors")
+    return {str(name): tensor.resolve(storages) for name, tensor in state.items()}
+
+
+def _used_storages(state):
+    state = state.get("state_dict", state) if isinstance(state, dict) else {}
+    return {v.storage for v in state.values() if isinstance(v, _Tensor)}
+
+
+def _read_zip(path):
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+        pickled = next(name for name in names if name.endswith("data.pkl"))
+        root = pickled.removesuffix("data.pkl")
+        with archive.open(pickled) as file:
+            state = _TensorUnpickler(file).load()
+        storages = {
+            key: np.frombuffer(archive.read(f"{root}data/{key}"), dtype, size)
+            for dtype, key, size in _used_storages(state)
+        }
+    return _named(path, state, storages)
+
+
+def _read_legacy(path):
+    """The format of PyTorch before 1.6: pickles of a magic number, a version, facts about the
+    system, the state and the storages' keys, and then each storage's length and bytes."""
+    with open(path, "rb") as file:
+        if _TensorUnpickler(file).load() != 0x1950A86A20F9469CFC6C:
+            raise ValueError("no magic number")
+        _TensorUnpickler(file).load()
+        _TensorUnpickler(file).load()
+        state = _TensorUnpickler(file).load()
+        kinds = {key: (dtype, size) for dtype, key, size in _used_storages(state)}
+        storages = {}
+        for key in map(str, _TensorUnpickler(file).load()):
+            (count,) = struct.unpack("<q", file.read(8))
+            dtype, size = kinds[key]
+            if count != size:
+                raise ValueError("a storage's length is not as announced")
+            data = file.read(count * np.dtype(dtype).itemsize)
+            storages[key] = np.frombuffer(data, dtype, count)
+    return _named(path, state, storages)
+
+
+def _named(path, state, storages):
+    try:
+        return _resolve_all(state, storages)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+# ------------------------------------------------------------------------------ and back again
+
+
+def export_pytorch(checkpoint, path) -> GeneratorSpec:
+    """Write a generator of this package for PyTorch: a state dict with the reference's names.
+
+    Args:
+        checkpoint: a generator's file.
+        path: `.safetensors`, or `.pth`, which needs PyTorch (`pip install cyclegan_ms[torch]`).
+
+    Raises:
+        UserError: of the tutorial variant, another ending, a file in the way, PyTorch is missing.
+    """
+    path = Path(path)
+    generator, spec = load_generator(checkpoint)
+    if spec.variant != "paper":
+        raise UserError(f"{checkpoint}: the tutorial variant has no counterpart in PyTorch")
+    values = {name: p.asnumpy() for name, p in generator.parameters_and_names()}
+    note = {"direction": spec.direction, "domains": " ".join(spec.domains)}
+    if path.suffix == ".safetensors":
+        from safetensors.numpy import save_file
+
+        with atomic_path(path) as temporary:
+            save_file(values, temporary, note)
+    elif path.suffix in (".pth", ".pt"):
+        try:
+            import torch
+        except ImportError as error:
+            raise UserError(
+                f"{path}: writing a .pth file needs PyTorch (pip install 'cyclegan_ms[torch]'); "
+                f"a .safetensors file does not"
+            ) from error
+        state = OrderedDict((name, torch.from_numpy(v.copy())) for name, v in values.items())
+        with atomic_path(path) as temporary:
+            torch.save(state, temporary)
+    else:
+        raise UserError(f"{path}: the ending must be .safetensors, .pth or .pt")
+    return spec

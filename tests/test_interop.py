@@ -1,0 +1,254 @@
+"""Weights across frameworks: PyTorch files of every age, the tutorial's checkpoints, bad files."""
+
+import os
+import pickle
+import subprocess
+import sys
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from pytorch_reference import Discriminator, Generator
+
+import mindspore as ms
+
+from cyclegan_ms.checkpoint import GeneratorSpec, load_generator, save_generator
+from cyclegan_ms.config import UserError
+from cyclegan_ms.interop import export_pytorch, import_generator, read_state_dict
+from cyclegan_ms.tutorial import TutorialDiscriminator, TutorialGenerator
+
+ROOT = Path(__file__).parents[1]
+SMALL_TUTORIAL = Path(__file__).parent / "reference" / "tutorial_g_a_small.ckpt"
+
+
+@pytest.fixture
+def reference():
+    torch.manual_seed(0)
+    return Generator(w=4, blocks=6)
+
+
+def assert_same_function(imported, reference, images):
+    x = images(2, 3, 32)
+    with torch.no_grad():
+        expected = reference(torch.from_numpy(x)).numpy()
+    assert np.abs(imported.generator(ms.Tensor(x)).asnumpy() - expected).max() < 1e-5
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "before 1.6"])
+def test_pytorch_files(reference, zipped, tmp_path, images):
+    path = tmp_path / "horse2zebra.pth"
+    torch.save(reference.state_dict(), path, _use_new_zipfile_serialization=zipped)
+    for name, value in read_state_dict(path).items():
+        assert np.array_equal(value, reference.state_dict()[name].numpy())
+    imported = import_generator(path)
+    assert imported.found == "PyTorch ResNet generator, 6 blocks, width 4"
+    assert (imported.spec.direction, imported.spec.domains) == ("a2b", ("horse", "zebra"))
+    assert imported.spec.blocks == 6
+    assert_same_function(imported, reference, images)
+
+
+def test_older_files_with_running_statistics_from_several_gpus(reference, tmp_path, images):
+    state = OrderedDict()
+    for name, value in reference.state_dict().items():
+        state[f"module.{name}"] = value
+    state["module.model.2.running_mean"] = torch.ones(4)
+    state["module.model.2.running_var"] = torch.ones(4)
+    state["module.model.2.num_batches_tracked"] = torch.tensor(7)
+    torch.save(state, tmp_path / "latest_net_G_B.pth")
+    imported = import_generator(tmp_path / "latest_net_G_B.pth")
+    assert "saved from several GPUs, unused running statistics left out" in imported.found
+    assert imported.spec.direction == "b2a"
+    assert_same_function(imported, reference, images)
+
+
+def test_views_half_precision_and_safetensors(tmp_path, reference, images):
+    state = {"a": torch.arange(12.0).reshape(3, 4).t(), "b": torch.arange(5).half()[1:4]}
+    torch.save(state, tmp_path / "views.pth")
+    read = read_state_dict(tmp_path / "views.pth")
+    assert read["a"].tolist() == state["a"].tolist()
+    assert read["b"].tolist() == [1, 2, 3]
+
+    from safetensors.torch import save_file
+
+    save_file(reference.state_dict(), tmp_path / "g.safetensors")
+    assert_same_function(import_generator(tmp_path / "g.safetensors"), reference, images)
+
+
+@pytest.mark.parametrize("ending", ["pth", "safetensors"])
+def test_round_trip_is_exact(ending, tmp_path):
+    spec = GeneratorSpec("b2a", ("cat", "dog"), width=4, blocks=6)
+    generator = spec.build()
+    save_generator(generator, spec, tmp_path / "g.ckpt")
+    export_pytorch(tmp_path / "g.ckpt", tmp_path / f"g.{ending}")
+    if ending == "pth":
+        state = torch.load(tmp_path / "g.pth", weights_only=True)
+        Generator(w=4, blocks=6).load_state_dict(state, strict=True)
+    back = import_generator(tmp_path / f"g.{ending}").generator
+    for (name, before), (_, after) in zip(
+        generator.parameters_and_names(), back.parameters_and_names()
+    ):
+        assert np.array_equal(before.asnumpy(), after.asnumpy()), name
+
+
+class Evil:
+    def __reduce__(self):
+        return os.system, ("touch executed",)
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "before 1.6"])
+def test_malicious_pickles_are_refused(zipped, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"x": Evil()}, "evil.pth", _use_new_zipfile_serialization=zipped)
+    with pytest.raises(UserError, match=r"evil.pth: refused, its pickle asks for posix.system"):
+        import_generator("evil.pth")
+    Path("plain.pth").write_bytes(pickle.dumps(Evil()))
+    with pytest.raises(UserError, match="refused"):
+        import_generator("plain.pth")
+    assert not Path("executed").exists()
+
+
+def broken(reference, tmp_path, kind):
+    path = tmp_path / f"{kind}.pth"
+    if kind == "truncated":
+        torch.save(reference.state_dict(), path)
+        path.write_bytes(path.read_bytes()[:20_000])
+    elif kind == "truncated_legacy":
+        torch.save(reference.state_dict(), path, _use_new_zipfile_serialization=False)
+        path.write_bytes(path.read_bytes()[:20_000])
+    elif kind == "text":
+        path.write_text("not weights")
+    elif kind == "unet":
+        torch.save({"model.model.0.weight": torch.zeros(64, 3, 4, 4)}, path)
+    elif kind == "discriminator":
+        torch.save(Discriminator(w=4).state_dict(), path)
+    elif kind == "batchnorm":
+        torch.save({**reference.state_dict(), "model.2.weight": torch.ones(4)}, path)
+    elif kind == "incomplete":
+        state = dict(reference.state_dict())
+        del state["model.4.bias"]
+        torch.save(state, path)
+    elif kind == "dropout":
+        state = {n.replace("block.5", "block.6"): v for n, v in reference.state_dict().items()}
+        torch.save(state, path)
+    elif kind == "numbers":
+        torch.save({"epoch": 3, "loss": 0.5}, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "kind,words",
+    [
+        ("missing", "no such file"),
+        ("truncated", "not a PyTorch file of weights, or damaged"),
+        ("truncated_legacy", "not a PyTorch file of weights, or damaged"),
+        ("text", "not a PyTorch file of weights, or damaged"),
+        ("unet", "a U-Net generator, not a ResNet generator"),
+        ("discriminator", "a PatchGAN discriminator, not a ResNet generator"),
+        ("batchnorm", "with batch normalisation"),
+        ("incomplete", "1 parameters are missing, such as model.4.bias"),
+        ("dropout", "parameters are missing, such as model.10.conv_block.5.bias"),
+        ("numbers", "something else than a dictionary of tensors"),
+    ],
+)
+def test_bad_files_get_a_sentence_and_nothing_is_written(kind, words, reference, tmp_path):
+    source, output = broken(reference, tmp_path, kind), tmp_path / "out.ckpt"
+    with pytest.raises(UserError) as error:
+        import_generator(source)
+    assert words in str(error.value)
+    assert str(error.value).count("\n") == 0
+    script = ROOT / "scripts" / "convert_weights.py"
+    if kind in ("unet", "missing"):
+        command = [sys.executable, str(script), f"--input={source}", f"--output={output}"]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert not output.exists()
+
+
+def test_writing_pth_without_pytorch_says_what_to_install(tmp_path, monkeypatch):
+    spec = GeneratorSpec("a2b", ("a", "b"), width=4, blocks=1)
+    save_generator(spec.build(), spec, tmp_path / "g.ckpt")
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(UserError, match=r"cyclegan_ms\[torch\]"):
+        export_pytorch(tmp_path / "g.ckpt", tmp_path / "g.pth")
+    assert not (tmp_path / "g.pth").exists()
+
+
+# ------------------------------------------------------------------ the tutorial's checkpoints
+
+
+def test_a_checkpoint_that_the_notebook_saved(images):
+    imported = import_generator(SMALL_TUTORIAL, blocks=3)
+    assert imported.found == (
+        "tutorial variant, one block applied 3 times, width 4, direction a2b, "
+        "moving statistics never trained: its normalisation is the identity"
+    )
+    golden = np.load(SMALL_TUTORIAL.parent / "tutorial_golden.npz")
+    for name, parameter in imported.generator.parameters_and_names():
+        if parameter.requires_grad:
+            after = golden[f"after2/net_rg_a.{name}"]
+            assert np.array_equal(parameter.asnumpy(), after), name
+
+
+def saved_by_notebook(path, generator, prefix="net_rg_b."):
+    parameters = [{"name": prefix + n, "data": p} for n, p in generator.parameters_and_names()]
+    ms.save_checkpoint(parameters, str(path))
+    return path
+
+
+def test_nine_blocks_and_trained_statistics(tmp_path, images):
+    generator = TutorialGenerator(width=4, blocks=9, shared=False).set_train(False)
+    for name, parameter in generator.parameters_and_names():
+        if name.endswith("moving_variance"):
+            parameter.set_data(ms.Tensor(np.full(parameter.shape, 4.0, np.float32)))
+    path = saved_by_notebook(tmp_path / "g_b_6.ckpt", generator)
+    imported = import_generator(path)
+    assert "9 blocks, width 4, direction b2a, trained moving statistics" in imported.found
+    x = ms.Tensor(images())
+    assert np.array_equal(imported.generator(x).asnumpy(), generator(x).asnumpy())
+
+
+def test_without_moving_statistics(tmp_path):
+    generator = TutorialGenerator(width=4, blocks=9)
+    parameters = [
+        {"name": n, "data": p} for n, p in generator.parameters_and_names() if p.requires_grad
+    ]
+    ms.save_checkpoint(parameters, str(tmp_path / "g_a.ckpt"))
+    imported = import_generator(tmp_path / "g_a.ckpt")
+    assert "one block applied 9 times" in imported.found
+    assert "direction not stored, no moving statistics stored" in imported.found
+    assert imported.spec.direction == "a2b"
+
+
+def test_other_checkpoints_are_refused(tmp_path):
+    path = saved_by_notebook(tmp_path / "d_a_6.ckpt", TutorialDiscriminator(width=4), "net_d_a.")
+    with pytest.raises(UserError, match="a discriminator of the tutorial's notebook"):
+        import_generator(path)
+    spec = GeneratorSpec("a2b", ("a", "b"), width=4, blocks=1)
+    save_generator(spec.build(), spec, tmp_path / "ours.ckpt")
+    with pytest.raises(UserError, match="already a generator of cyclegan_ms"):
+        import_generator(tmp_path / "ours.ckpt")
+    (tmp_path / "text.ckpt").write_text("x")
+    with pytest.raises(UserError, match="not a MindSpore checkpoint"):
+        import_generator(tmp_path / "text.ckpt")
+
+
+def test_converted_files_serve_inference(tmp_path, data_root):
+    scripts = ROOT / "scripts"
+
+    def run(name, *arguments):
+        command = [sys.executable, str(scripts / name), *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    converted = tmp_path / "apple2orange.ckpt"
+    arguments = ("--input", SMALL_TUTORIAL, "--output", converted, "--blocks", 3)
+    said = run("convert_weights.py", *arguments, "--domains", "apple", "orange")
+    assert "tutorial variant, one block applied 3 times" in said
+    _, spec = load_generator(converted)
+    assert (spec.variant, spec.shared_blocks, spec.name) == ("tutorial", True, "apple2orange")
+    said = run(
+        "infer.py", "--checkpoint", converted, "--direction", "apple2orange",
+        "--input", data_root / "testA", "--output", tmp_path / "out",
+    )  # fmt: skip
+    assert said.startswith("1 converted, 0 failed")
