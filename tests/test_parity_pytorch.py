@@ -10,7 +10,7 @@ import mindspore as ms
 from cyclegan_ms.config import Config, DataConfig, LossConfig, ModelConfig
 from cyclegan_ms.image_pool import ImagePool
 from cyclegan_ms.networks import PatchGANDiscriminator, ResNetGenerator
-from cyclegan_ms.trainer import CycleGAN, build_networks
+from cyclegan_ms.trainer import CycleGAN, build_networks, learning_rates
 
 
 def relative(ours, theirs):
@@ -55,6 +55,18 @@ def is_cancelled(module, key):
     parent, _, index = layer.rpartition(".")
     following = list(module.get_submodule(parent).children())[int(index) + 1 :][:1]
     return kind == "bias" and bool(following) and isinstance(following[0], torch.nn.InstanceNorm2d)
+
+
+def test_learning_rate_at_every_epoch():
+    """PyTorch's LambdaLR with the reference's rule, 100 epochs constant and 100 of decay."""
+    adam = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], 2e-4)
+    schedule = torch.optim.lr_scheduler.LambdaLR(adam, lambda e: 1 - max(0, e + 1 - 100) / 101)
+    expected = []
+    for _ in range(200):
+        expected.append(adam.param_groups[0]["lr"])
+        adam.step()
+        schedule.step()
+    assert learning_rates(2e-4, 200, 100, 1) == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize("batch", [1, 3])
