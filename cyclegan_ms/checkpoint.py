@@ -1,10 +1,18 @@
-"""What a run leaves on disk: generators that describe themselves, written atomically."""
+"""What a run leaves on disk: the whole training state, and generators that describe themselves."""
 
+import hashlib
 import json
+import logging
 import os
+import random
+import shutil
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load as load_arrays
+from safetensors.numpy import save as save_arrays
 
 import mindspore as ms
 from mindspore import nn
@@ -13,7 +21,20 @@ from cyclegan_ms.config import UserError
 from cyclegan_ms.networks import ResNetGenerator
 from cyclegan_ms.tutorial import TutorialGenerator
 
-__all__ = ["GeneratorSpec", "atomic_path", "load_generator", "read_generator", "save_generator"]
+__all__ = [
+    "GeneratorSpec",
+    "TrainingState",
+    "atomic_path",
+    "capture_state",
+    "load_generator",
+    "load_state",
+    "read_generator",
+    "restore_state",
+    "save_generator",
+    "save_state",
+]
+
+log = logging.getLogger(__name__)
 
 _KEY = "cyclegan_ms"
 
@@ -103,3 +124,151 @@ def load_generator(path) -> tuple[nn.Cell, GeneratorSpec]:
     if missing or unexpected:
         raise UserError(f"{path}: its weights do not fit its own description; the file is damaged")
     return generator.set_train(False), spec
+
+
+# ------------------------------------------------------------------------ the training state
+
+
+@dataclass
+class TrainingState:
+    """All that a training needs to go on as if it had never stopped."""
+
+    arrays: dict[str, np.ndarray]
+    """parameters of the networks, state of the optimizers, images of the pools"""
+    facts: dict
+    """steps done, every random stream, and what the caller adds; JSON"""
+
+
+def capture_state(networks: dict, optimizers: dict, pools: dict, facts: dict) -> TrainingState:
+    """Copy a training's state, to be given back by `restore_state`.
+
+    The order of the data and its augmentation are functions of the seed and the step, so the step
+    in `facts` stands for them.
+
+    Args:
+        networks: cells by name.
+        optimizers: Adams by name.
+        pools: image pools by name.
+        facts: whatever else the caller needs, JSON.
+    """
+    arrays = {
+        f"{name}/{key}": parameter.asnumpy().copy()
+        for name, parameters in _parameters(networks, optimizers).items()
+        for key, parameter in parameters.items()
+    }
+    for name, pool in pools.items():
+        if pool.images:
+            arrays[f"{name}/images"] = np.stack(pool.images)
+    version, keys, gauss = random.getstate()
+    kind, numpy_keys, *numpy_rest = np.random.get_state()
+    streams = {
+        "python": [version, list(keys), gauss],
+        "numpy": [kind, numpy_keys.tolist(), *numpy_rest],
+        "mindspore": ms.get_rng_state().asnumpy().tolist(),
+        "pools": {name: pool.rng.bit_generator.state for name, pool in pools.items()},
+    }
+    return TrainingState(arrays, {**facts, "random": streams})
+
+
+def restore_state(state: TrainingState, networks: dict, optimizers: dict, pools: dict) -> None:
+    """Give a freshly built training the state that `capture_state` copied."""
+    for name, parameters in _parameters(networks, optimizers).items():
+        for key, parameter in parameters.items():
+            parameter.set_data(ms.Tensor(state.arrays[f"{name}/{key}"], parameter.dtype))
+    streams = state.facts["random"]
+    for name, pool in pools.items():
+        pool.images = [image.copy() for image in state.arrays.get(f"{name}/images", ())]
+        pool.rng.bit_generator.state = streams["pools"][name]
+    version, keys, gauss = streams["python"]
+    random.setstate((version, tuple(keys), gauss))
+    np.random.set_state(tuple(streams["numpy"]))
+    ms.set_rng_state(ms.Tensor(streams["mindspore"], ms.uint8))
+
+
+def _parameters(networks, optimizers):
+    """Every parameter that training changes, once: {cell's name: {key: parameter}}.
+
+    Left out is the optimizers' list of learning rates, which follows from the configuration.
+    """
+    found = {name: dict(cell.parameters_and_names()) for name, cell in networks.items()}
+    inside = {id(p) for parameters in found.values() for p in parameters.values()}
+    for name, optimizer in optimizers.items():
+        found[name] = {
+            p.name: p
+            for p in optimizer.get_parameters()
+            if id(p) not in inside and not p.name.startswith("learning_rate")
+        }
+    return found
+
+
+def save_state(state: TrainingState, folder, keep: int) -> Path:
+    """Write a state as step_XXXXXXXX below `folder`, complete or not at all.
+
+    It is written to a temporary place with a checksum, flushed to the disk and renamed; only then
+    does the file `latest` name it, and are states beyond the newest `keep` removed.
+
+    Raises:
+        OSError: the disk is full or cannot be written; earlier states stay.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    final = folder / f"step_{state.facts['step']:08d}"
+    temporary = folder / f".{final.name}.tmp"
+    if final.exists() and _is_whole(final):  # written before, by an earlier process
+        return final
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        temporary.mkdir()
+        arrays = save_arrays(state.arrays)
+        facts = json.dumps(state.facts).encode()
+        sums = {"arrays.safetensors": arrays, "facts.json": facts}
+        checksums = {name: hashlib.sha256(data).hexdigest() for name, data in sums.items()}
+        for name, data in {**sums, "sha256.json": json.dumps(checksums).encode()}.items():
+            _write_through(temporary / name, data)
+        shutil.rmtree(final, ignore_errors=True)  # a damaged one
+        os.replace(temporary, final)
+        with atomic_path(folder / "latest") as pointer:
+            _write_through(pointer, final.name.encode())
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    for old in sorted(folder.glob("step_*"))[:-keep]:
+        shutil.rmtree(old, ignore_errors=True)
+    return final
+
+
+def _write_through(path, data):
+    with open(path, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def load_state(folder) -> TrainingState:
+    """The newest whole state below `folder`; damaged ones are passed over with a warning.
+
+    Raises:
+        UserError: there is none.
+    """
+    folder = Path(folder)
+    for path in sorted(folder.glob("step_*"), reverse=True):
+        try:
+            return _read_state(path)
+        except (OSError, ValueError, KeyError) as error:
+            log.warning("passed over %s: damaged (%s)", path, error)
+    raise UserError(f"{folder}: holds no complete state to resume from")
+
+
+def _is_whole(path):
+    try:
+        return bool(_read_state(path))
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def _read_state(path):
+    checksums = json.loads((path / "sha256.json").read_bytes())
+    data = {name: (path / name).read_bytes() for name in ("arrays.safetensors", "facts.json")}
+    for name, content in data.items():
+        if hashlib.sha256(content).hexdigest() != checksums[name]:
+            raise ValueError(f"{name} does not match its checksum")
+    return TrainingState(load_arrays(data["arrays.safetensors"]), json.loads(data["facts.json"]))

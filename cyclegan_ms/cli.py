@@ -44,7 +44,19 @@ def train(argv=None):
     parser.add_argument(
         "--dry_run", action="store_true", help="check everything but the device, print, and stop"
     )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with the run in --output, with its settings"
+    )
     args = parser.parse_args(argv)
+    if args.resume:
+        if not args.output:
+            raise UserError("--resume needs --output RUN, the run folder to go on with")
+        settings = Path(args.output) / "config.yaml"
+        if not settings.is_file():
+            raise UserError(f"--output {args.output}: holds no run to resume")
+        if not args.config:
+            given = sys.argv[1:] if argv is None else argv
+            args = parser.parse_args([f"--config={settings}", *given])
     config = build_config(args)
     name = Path(str(args.config[-1])).stem if args.config else "apple2orange"
     output = Path(args.output or f"runs/{name}")
@@ -54,10 +66,10 @@ def train(argv=None):
     from cyclegan_ms import trainer
 
     try:
-        trainer.train(config, output)
-    except trainer.TrainingDiverged as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        trainer.train(config, output, args.resume)
+    except trainer.TrainingStopped as stop:
+        print(stop, file=sys.stderr)
+        return stop.status
     print(f"trained: {output}/g_ab.ckpt, {output}/g_ba.ckpt, pictures in {output}/samples")
     return 0
 

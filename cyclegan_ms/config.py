@@ -33,6 +33,7 @@ __all__ = [
     "UserError",
     "build_config",
     "config_parser",
+    "config_values",
     "load_config",
     "save_config",
 ]
@@ -119,12 +120,14 @@ class TrainConfig:
     """end after so many steps, for trials; 0 trains the whole length"""
     log_every: PositiveInt = 20
     """steps between lines of metrics.jsonl"""
-    save_every: PositiveInt = 1
-    """epochs between saved generators"""
+    save_every: PositiveInt = 20
+    """epochs between generators that are kept"""
     sample_every: NonNegativeInt = 1
     """epochs between sample pictures of test images; 0 draws none"""
     keep: PositiveInt = 2
     """complete states to keep"""
+    state_minutes: NonNegativeFloat = 15.0
+    """save a complete state when the last one is older, besides after every epoch"""
 
 
 @dataclass(frozen=True)
@@ -263,6 +266,15 @@ def load_config(path) -> Config:
         UserError: the file is missing or holds an unknown key or a bad value.
     """
     return build_config(config_parser(str(path), "").parse_args([f"--config={path}"]))
+
+
+def config_values(config: Config) -> dict:
+    """Every value by its dotted key."""
+    return {
+        f"{section}.{key}": value
+        for section, values in asdict(config).items()
+        for key, value in values.items()
+    }
 
 
 def save_config(config: Config, path) -> None:

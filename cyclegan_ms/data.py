@@ -130,6 +130,7 @@ class FolderDomain:
                 break
         if not self.paths:
             raise UserError(f"{folder}: holds no image that can be read; {_LAYOUT}")
+        self.names = [str(path.relative_to(folder)) for path in self.paths]
         self.broken: set[Path] = set()
         self.lock = threading.Lock()
 
@@ -173,6 +174,7 @@ class MindRecordDomain:
 
     def __init__(self, images: list[np.ndarray], max_images: int = 0):
         self.images = images[: max_images or None]
+        self.names = [str(image.shape) for image in self.images]
 
     def __len__(self):
         return len(self.images)

@@ -2,7 +2,9 @@
 
 import json
 import logging
+import os
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -33,14 +35,15 @@ class Progress:
     """
 
     def __init__(self, path, steps: int, batch_images: int, log_every: int, bar: bool):
-        self.file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - closed in __exit__
+        self.path = Path(path)
+        self.file = open(path, "ab")  # noqa: SIM115 - closed in __exit__
         self.batch_images = batch_images
         self.log_every = log_every
         self.bar = tqdm(total=steps, unit="step", disable=not bar, dynamic_ncols=True)
         self.bar.set_description("compiling, up to a minute")
-        self.window: list[dict] = []
+        self.window = _Mean()
+        self.epoch = _Mean()
         self.times: list[float] = []
-        self.epoch_rows: list[dict] = []
         self.clock = time.perf_counter()
         self.first_step_s = None
 
@@ -51,44 +54,72 @@ class Progress:
         self.bar.close()
         self.file.close()
 
-    def step(self, epoch: int, step: int, losses: dict, learning_rate: float, end: bool) -> None:
-        """Note a finished step; `end` is whether its epoch, or the training, ends with it."""
+    def state(self) -> dict:
+        """What a resumed training needs to write the same lines; JSON."""
+        return {
+            "bytes": self.file.tell(),
+            "window": vars(self.window).copy(),
+            "epoch": vars(self.epoch).copy(),
+        }
+
+    def restore(self, state: dict, step: int) -> None:
+        """Go back to a state: lines written after it are dropped, they will be written again."""
+        self.file.truncate(state["bytes"])
+        self.file.seek(0, os.SEEK_END)
+        self.window, self.epoch = _Mean(**state["window"]), _Mean(**state["epoch"])
+        self.bar.update(step)
+
+    def step(self, epoch: int, losses: dict) -> None:
+        """Note a finished step."""
         now = time.perf_counter()
         seconds, self.clock = now - self.clock, now
         if self.first_step_s is None:
             self.first_step_s = seconds
         else:
             self.times.append(seconds)
-        self.window.append(losses)
-        self.epoch_rows.append(losses)
+        self.window.add(losses)
+        self.epoch.add(losses)
         self.bar.set_description(f"epoch {epoch}")
         self.bar.set_postfix({k: f"{v:.3f}" for k, v in losses.items()}, refresh=False)
         self.bar.update()
-        if end or step % self.log_every == 0:
-            step_s = float(np.mean(self.times)) if self.times else self.first_step_s
-            row = {"epoch": epoch, "step": step, **_mean(self.window)}
-            row["learning_rate"] = learning_rate
-            row["step_s"] = round(step_s, 4)
-            row["images_per_s"] = round(self.batch_images / step_s, 2)
-            self.file.write(json.dumps(row) + "\n")
-            self.file.flush()
-            self.window, self.times = [], []
 
-    def end_epoch(self, epoch: int, epochs: int) -> dict:
-        """Say the epoch's mean losses in a line; returns them."""
-        means, self.epoch_rows = _mean(self.epoch_rows), []
-        text = "  ".join(f"{name} {value:.3f}" for name, value in means.items())
+    def write_line(self, epoch: int, step: int, learning_rate: float) -> None:
+        """A line for the steps since the line before, if there are any."""
+        if not self.window.count:
+            return
+        step_s = float(np.mean(self.times)) if self.times else self.first_step_s
+        row = {"epoch": epoch, "step": step, **self.window.values()}
+        row["learning_rate"] = learning_rate
+        row["step_s"] = round(step_s, 4)
+        row["images_per_s"] = round(self.batch_images / step_s, 2)
+        self.file.write(json.dumps(row).encode() + b"\n")
+        self.file.flush()
+        self.window, self.times = _Mean(), []
+
+    def end_epoch(self, epoch: int, epochs: int) -> None:
+        """Say the epoch's mean losses in a line."""
+        text = "  ".join(f"{name} {value:.3f}" for name, value in self.epoch.values().items())
         log.info("epoch %d/%d  %s", epoch, epochs, text)
-        self.clock = time.perf_counter()
-        return means
+        self.epoch = _Mean()
 
     def restart_clock(self) -> None:
         """Leave out of the step times what was done since the last step."""
         self.clock = time.perf_counter()
 
 
-def _mean(rows):
-    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+@dataclass
+class _Mean:
+    """Running means of named numbers."""
+
+    sums: dict = field(default_factory=dict)
+    count: int = 0
+
+    def add(self, row):
+        self.sums = {name: self.sums.get(name, 0.0) + value for name, value in row.items()}
+        self.count += 1
+
+    def values(self):
+        return {name: total / self.count for name, total in self.sums.items()}
 
 
 def read_metrics(path) -> list[dict]:

@@ -17,7 +17,7 @@ from cyclegan_ms.config import (
 from cyclegan_ms.device import setup_device
 from cyclegan_ms.trainer import (
     CycleGAN,
-    TrainingDiverged,
+    TrainingStopped,
     build_networks,
     learning_rates,
     train,
@@ -115,7 +115,7 @@ def test_a_loss_that_is_not_a_number_stops_with_the_step(images):
     model.step(images(), images())
     broken = images()
     broken[0, 0, 0, 0] = np.nan
-    with pytest.raises(TrainingDiverged) as error:
+    with pytest.raises(TrainingStopped) as error:
         model.step(broken, images())
     text = str(error.value)
     assert text.startswith("step 2: a loss is not finite (")
@@ -149,6 +149,12 @@ def test_run_folder(finished):
         "g_ba.ckpt",
         "samples/epoch_0001.png",
         "samples/epoch_0002.png",
+        "checkpoints/latest",
+        *(
+            f"checkpoints/step_0000000{step}/{name}"
+            for step in (3, 6)
+            for name in ("arrays.safetensors", "facts.json", "sha256.json")
+        ),
     }
     assert load_config(output / "config.yaml") == config
     # Three columns of 32 pixels per direction, gaps of 4, a header of 18, two rows.

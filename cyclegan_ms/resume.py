@@ -1,0 +1,66 @@
+"""What may change when a training is resumed, and what may not."""
+
+import hashlib
+import logging
+
+from cyclegan_ms.config import Config, UserError, config_values
+
+__all__ = ["check_changes", "fingerprint"]
+
+log = logging.getLogger(__name__)
+
+# Neither weights nor losses depend on these; a device computes the same up to rounding.
+_FREE = {
+    "data.workers",
+    "train.max_steps",
+    "train.log_every",
+    "train.save_every",
+    "train.sample_every",
+    "train.state_minutes",
+    "train.keep",
+    "device.target",
+    "device.mode",
+    "device.id",
+}
+
+
+def fingerprint(*domains) -> str:
+    """A short text that is the same for the same images in the same order."""
+    names = "\n".join(name for domain in domains for name in ("", *domain.names))
+    return hashlib.sha256(names.encode()).hexdigest()[:16]
+
+
+def check_changes(facts: dict, config: Config, images: str, rates: list[float]) -> None:
+    """Compare a saved state with what it is to be resumed as; say the differences.
+
+    Args:
+        facts: of the state; `config`, `images`, `step` and `rates` are used.
+        config: the configuration to go on with.
+        images: fingerprint of the images to go on with.
+        rates: the learning rate of every step to go on with.
+
+    Raises:
+        UserError: a difference that would make another training of it.
+    """
+    before, after = facts["config"], config_values(config)
+    changed = {key for key in after if before.get(key) != after[key]}
+    sound = set(_FREE)
+    if images == facts["images"]:
+        sound.add("data.root")
+    if rates[: facts["step"]] == facts["rates"][: facts["step"]]:
+        sound |= {"train.epochs", "train.decay_epochs"}
+    elif changed & {"train.epochs", "train.decay_epochs"}:
+        raise UserError(
+            "--resume cannot change train.epochs or train.decay_epochs so: the learning rate of "
+            f"steps already done would have been another (at step {facts['step']})"
+        )
+    if wrong := sorted(changed - sound):
+        listed = ", ".join(f"{key} ({before.get(key)} -> {after[key]})" for key in wrong)
+        raise UserError(f"--resume cannot change {listed}; start a new run for that")
+    if images != facts["images"]:
+        raise UserError(
+            f"--resume: the images in data.root {config.data.root} are not those that the run "
+            f"began with; restore them, or start a new run"
+        )
+    for key in sorted(changed):
+        log.info("resumed with %s %s -> %s", key, before.get(key), after[key])

@@ -1,0 +1,294 @@
+"""Exact resume, and states that survive whatever ends a training."""
+
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cyclegan_ms.checkpoint import TrainingState, load_state, save_state
+from cyclegan_ms.config import (
+    Config,
+    DataConfig,
+    ModelConfig,
+    TrainConfig,
+    UserError,
+    load_config,
+)
+from cyclegan_ms.trainer import TrainingStopped, train
+
+ROOT = Path(__file__).parents[1]
+
+
+def config_for(root, **training):
+    """Epochs of 3 steps; the rate falls from the third of 4 epochs on; pools fill after 2 steps."""
+    settings = {"epochs": 4, "decay_epochs": 2, "log_every": 2, "pool_size": 2, "sample_every": 0}
+    return Config(
+        data=DataConfig(str(root), load_size=36, crop_size=32),
+        model=ModelConfig(width=4, blocks=1),
+        train=TrainConfig(**{**settings, "keep": 20, **training}),
+    )
+
+
+def contents(run):
+    """The final state and the metrics of a run, without times."""
+    state = load_state(run / "checkpoints")
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    for row in rows:
+        del row["step_s"], row["images_per_s"]
+    return state, rows
+
+
+def assert_identical(one, two):
+    (state_1, rows_1), (state_2, rows_2) = contents(one), contents(two)
+    assert rows_1 == rows_2
+    assert state_1.facts["random"] == state_2.facts["random"]
+    assert state_1.facts["step"] == state_2.facts["step"]
+    assert state_1.arrays.keys() == state_2.arrays.keys()
+    for name, array in state_1.arrays.items():
+        assert np.array_equal(array, state_2.arrays[name]), name
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """Twelve steps without a stop, and the images they were trained on."""
+    from PIL import Image
+
+    root = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(1)
+    for split, count in {"trainA": 3, "trainB": 2, "testA": 1, "testB": 1}.items():
+        (root / split).mkdir()
+        for i in range(count):
+            pixels = rng.integers(0, 255, (40, 40, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(root / split / f"{i}.png")
+    run = tmp_path_factory.mktemp("straight") / "run"
+    train(config_for(root), run)
+    return root, run
+
+
+def train_script(*arguments, **options):
+    command = [sys.executable, str(ROOT / "scripts" / "train.py"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, **options)
+
+
+# In the middle of an epoch, at its border, and after the decay has begun.
+@pytest.mark.parametrize("k", [2, 3, 10])
+def test_k_steps_and_the_rest_in_another_process_are_the_straight_run(straight, tmp_path, k):
+    root, run = straight
+    train(config_for(root, max_steps=k), tmp_path / "run")
+    done = train_script("--resume", "--output", tmp_path / "run", "--train.max_steps=0")
+    assert done.returncode == 0, done.stderr
+    assert f"resumed with train.max_steps {k} -> 0" in done.stderr
+    assert f"from step {k + 1} of 12" in done.stderr
+    assert_identical(run, tmp_path / "run")
+
+
+def test_state_holds_everything(straight):
+    arrays = contents(straight[1])[0].arrays
+    names = {name.split("/")[0] for name in arrays}
+    assert names == {"g_ab", "g_ba", "d_a", "d_b", "optimizer_g", "optimizer_d", "pool_a", "pool_b"}
+    assert arrays["pool_a/images"].shape == (2, 3, 32, 32)
+    moments = [name for name in arrays if "moment" in name]
+    weights = [name for name in arrays if name.split("/")[0] in ("g_ab", "g_ba", "d_a", "d_b")]
+    assert len(moments) == 2 * len(weights)
+    assert arrays["optimizer_g/global_step"].item() == 12
+
+
+def test_longer_training_is_sound_only_while_the_rates_agree(straight, tmp_path):
+    root, _ = straight
+    early = tmp_path / "early"
+    train(config_for(root, max_steps=4), early)
+    other = config_for(root, epochs=5, decay_epochs=2)
+    copy = tmp_path / "copy"
+    shutil.copytree(early, copy)
+    assert train(other, copy, resume=True).steps_done == 15
+    with pytest.raises(UserError, match="learning rate of steps already done"):
+        train(config_for(root, epochs=5, decay_epochs=4), early, resume=True)
+
+
+def test_settings_that_would_make_another_training_are_refused(straight, tmp_path):
+    root, _ = straight
+    run = tmp_path / "run"
+    train(config_for(root, max_steps=1), run)
+    before = load_config(run / "config.yaml")
+    for changed, words in (
+        (replace(before, loss=replace(before.loss, lambda_a=5.0)), "loss.lambda_a (10.0 -> 5.0)"),
+        (replace(before, train=replace(before.train, seed=3)), "train.seed (0 -> 3)"),
+        (replace(before, model=replace(before.model, width=8)), "model.width (4 -> 8)"),
+    ):
+        with pytest.raises(UserError) as error:
+            train(changed, run, resume=True)
+        assert words in str(error.value)
+    images = tmp_path / "images"
+    shutil.copytree(root, images)
+    moved = replace(before, data=replace(before.data, root=str(images)))
+    assert train(moved, run, resume=True).steps_done == 1  # max_steps is 1: nothing left to do
+    (images / "trainB" / "1.png").rename(images / "trainB" / "other.png")
+    with pytest.raises(UserError, match=r"data\.root"):
+        train(moved, run, resume=True)
+
+
+def test_nothing_to_resume(tmp_path):
+    done = train_script("--resume", "--output", tmp_path / "none")
+    assert done.returncode == 2 and "holds no run to resume" in done.stderr
+    done = train_script("--resume")
+    assert done.returncode == 2 and "--resume needs --output" in done.stderr
+
+
+# --------------------------------------------------------------------- states on the disk
+
+
+def state_at(step, value=0.0):
+    return TrainingState({"x": np.full(1000, value, np.float32)}, {"step": step})
+
+
+def test_rotation_and_latest(tmp_path):
+    for step in (1, 2, 3):
+        save_state(state_at(step, step), tmp_path, keep=2)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "latest",
+        "step_00000002",
+        "step_00000003",
+    ]
+    assert (tmp_path / "latest").read_text() == "step_00000003"
+    assert load_state(tmp_path).arrays["x"][0] == 3
+
+
+@pytest.mark.parametrize("damage", ["truncated", "edited", "missing", "facts"])
+def test_a_damaged_state_is_passed_over_with_a_warning(damage, tmp_path, caplog):
+    for step in (1, 2):
+        save_state(state_at(step, step), tmp_path, keep=2)
+    arrays = tmp_path / "step_00000002" / "arrays.safetensors"
+    data = bytearray(arrays.read_bytes())
+    if damage == "truncated":
+        arrays.write_bytes(data[:-100])
+    elif damage == "edited":
+        data[-1] ^= 1
+        arrays.write_bytes(data)
+    elif damage == "missing":
+        arrays.unlink()
+    else:
+        (tmp_path / "step_00000002" / "facts.json").write_text('{"step": 9}')
+    assert load_state(tmp_path).facts["step"] == 1
+    assert "passed over" in caplog.text and "step_00000002" in caplog.text
+    save_state(state_at(2, 2), tmp_path, keep=2)  # and is replaced when its step comes again
+    assert load_state(tmp_path).facts["step"] == 2
+
+
+def test_no_whole_state(tmp_path):
+    with pytest.raises(UserError, match="holds no complete state"):
+        load_state(tmp_path)
+
+
+def test_a_full_disk_leaves_the_last_state(tmp_path):
+    save_state(state_at(1, 1), tmp_path, keep=2)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))  # as if no more would fit
+    try:
+        with pytest.raises(OSError):
+            save_state(state_at(2, 2), tmp_path, keep=2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["latest", "step_00000001"]
+    assert load_state(tmp_path).facts["step"] == 1
+
+
+def test_a_training_that_cannot_save_says_where_and_how_to_go_on(straight, tmp_path, monkeypatch):
+    root, run = straight
+    train(config_for(root, max_steps=3), tmp_path / "run")
+    folder = tmp_path / "run" / "checkpoints"
+    # A file where the temporary folder should be: the same error class as a read-only folder.
+    (folder / ".step_00000006.tmp").write_text("in the way")
+    monkeypatch.setattr(shutil, "rmtree", lambda *a, **k: None)
+    with pytest.raises(TrainingStopped) as stop:
+        train(config_for(root), tmp_path / "run", resume=True)
+    monkeypatch.undo()
+    assert str(folder) in str(stop.value) and "--resume" in str(stop.value)
+    assert stop.value.status == 1
+    (folder / ".step_00000006.tmp").unlink()
+    train(config_for(root), tmp_path / "run", resume=True)
+    assert_identical(run, tmp_path / "run")
+
+
+# ----------------------------------------------------------------------------- interruptions
+
+
+def start_training(root, run, *arguments):
+    config = config_for(root, epochs=40, decay_epochs=20, state_minutes=0.0, keep=2)
+    from cyclegan_ms.config import save_config
+
+    path = run.with_suffix(".yaml")
+    if not path.exists():
+        save_config(config, path)
+    how = ["--resume"] if (run / "config.yaml").exists() else [f"--config={path}"]
+    command = [sys.executable, str(ROOT / "scripts" / "train.py"), *how, f"--output={run}"]
+    return subprocess.Popen(
+        [*command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def wait_for_state(run, process, seconds=120):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and process.poll() is None:
+        if (run / "checkpoints" / "latest").exists():
+            return
+        time.sleep(0.05)
+    raise AssertionError(process.communicate())
+
+
+@pytest.mark.parametrize("number,status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_finish_the_step_save_and_say_how_to_go_on(straight, tmp_path, number, status):
+    root, _ = straight
+    run = tmp_path / "run"
+    process = start_training(root, run)
+    wait_for_state(run, process)
+    process.send_signal(number)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == status
+    step = load_state(run / "checkpoints").facts["step"]
+    assert f"stopped by {number.name} after step {step}, all of it saved" in error
+    assert f"--resume --output {run}" in error
+    assert "Traceback" not in error
+
+
+@pytest.mark.slow
+def test_twenty_kills_at_random_moments(straight, tmp_path):
+    """SIGKILL during steps and saves (a state is saved after every step): the run always goes on
+    from a whole state, and ends as if nothing had happened."""
+    root, _ = straight
+    run = tmp_path / "run"
+    draw = random.Random(5)
+    steps = [0]
+    kills = 0
+    while kills < 20:
+        process = start_training(root, run)
+        if not (run / "checkpoints" / "latest").exists():
+            wait_for_state(run, process)
+        else:  # compilation takes most of it; a step and a save some hundredths of a second
+            time.sleep(draw.uniform(3, 16))
+        if process.poll() is not None:
+            break
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        kills += 1
+        step = load_state(run / "checkpoints").facts["step"]
+        assert step >= steps[-1]
+        steps.append(step)
+    process = start_training(root, run)
+    _, error = process.communicate(timeout=300)
+    assert process.returncode == 0, error
+    assert load_state(run / "checkpoints").facts["step"] == 120
+
+    whole = tmp_path / "whole"
+    train(load_config(tmp_path / "run.yaml"), whole)
+    assert_identical(whole, run)
+    assert kills == 20, steps
