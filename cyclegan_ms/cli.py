@@ -13,6 +13,7 @@ from cyclegan_ms.config import (
     build_config,
     config_parser,
 )
+from cyclegan_ms.interrupt import StopRequest
 
 __all__ = ["command", "infer", "train"]
 
@@ -63,13 +64,15 @@ def train(argv=None):
     if args.dry_run:
         return _dry_run(config, output)
 
+    stop = StopRequest()
+    stop.watch()
     from cyclegan_ms import trainer
 
     try:
-        trainer.train(config, output, args.resume)
-    except trainer.TrainingStopped as stop:
-        print(stop, file=sys.stderr)
-        return stop.status
+        trainer.train(config, output, args.resume, stop=stop)
+    except trainer.TrainingStopped as error:
+        print(error, file=sys.stderr)
+        return error.status
     print(f"trained: {output}/g_ab.ckpt, {output}/g_ba.ckpt, pictures in {output}/samples")
     return 0
 

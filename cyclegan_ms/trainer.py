@@ -3,9 +3,7 @@
 import logging
 import math
 import shutil
-import signal
 import sys
-import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +27,7 @@ from cyclegan_ms.config import Config, ModelConfig, UserError, config_values, sa
 from cyclegan_ms.data import UnpairedStream, create_dataset, epoch_steps, load_domains
 from cyclegan_ms.device import quiet_mindspore, setup_device
 from cyclegan_ms.image_pool import ImagePool
+from cyclegan_ms.interrupt import StopRequest
 from cyclegan_ms.losses import AdversarialLoss, DiscriminatorLoss, GeneratorLoss
 from cyclegan_ms.networks import PatchGANDiscriminator, ResNetGenerator
 from cyclegan_ms.report import Progress, draw_losses, read_metrics, sample_grid, sample_images
@@ -232,7 +231,13 @@ def check_output(output, resume: bool = False) -> Path:
     return output
 
 
-def train(config: Config, output, resume: bool = False, progress: bool | None = None) -> CycleGAN:
+def train(
+    config: Config,
+    output,
+    resume: bool = False,
+    progress: bool | None = None,
+    stop: StopRequest | None = None,
+) -> CycleGAN:
     """Train as configured and fill the run folder `output`.
 
     Args:
@@ -240,6 +245,7 @@ def train(config: Config, output, resume: bool = False, progress: bool | None = 
         output: a new or empty folder, or the run to resume.
         resume: go on from the newest complete state, to the same end, bit for bit.
         progress: whether to show a progress bar; None shows one on a terminal.
+        stop: a program's watch over its signals; None notes them while training.
 
     Raises:
         UserError: images, folder, disk or device are not as needed; before the first step.
@@ -286,13 +292,15 @@ def train(config: Config, output, resume: bool = False, progress: bool | None = 
     fixed = {"config": config_values(config), "images": images, "rates": rates}
     saved_at = time.monotonic()
     with (
+        stop or StopRequest() as stop,
         Progress(metrics, last, 2 * config.data.batch_size, config.train.log_every, bar) as report,
-        _Signals() as signals,
     ):
         if state:
             report.restore(state.facts["report"], start)
         for step, batch in enumerate(batches, start + 1):
             losses = model.step(batch["real_a"], batch["real_b"])
+            if step == start + 1:
+                stop.install()
             epoch = (step - 1) // per_epoch + 1
             report.step(epoch, losses)
             epoch_ends = step % per_epoch == 0
@@ -301,7 +309,7 @@ def train(config: Config, output, resume: bool = False, progress: bool | None = 
             if epoch_ends:
                 report.end_epoch(epoch, epochs)
             old = time.monotonic() - saved_at > 60 * config.train.state_minutes
-            if not (epoch_ends or old or signals.caught or step == last):
+            if not (epoch_ends or old or stop.caught or step == last):
                 continue
 
             facts = {"step": step, "report": report.state(), **fixed}
@@ -310,11 +318,11 @@ def train(config: Config, output, resume: bool = False, progress: bool | None = 
                 report.end_epoch(epoch, epochs)
             _save(model, facts, output, config)
             saved_at = time.monotonic()
-            if signals.caught:
+            if stop.caught:
                 raise TrainingStopped(
-                    f"stopped by {signals.caught.name} after step {step}, all of it saved; go on "
+                    f"stopped by {stop.caught.name} after step {step}, all of it saved; go on "
                     f"with\npython scripts/train.py --resume --output {output}",
-                    status=128 + signals.caught,
+                    status=128 + stop.caught,
                 )
             if epoch_ends or step == last:
                 _publish(model, config, output, epoch, samples, final=step == last)
@@ -322,31 +330,6 @@ def train(config: Config, output, resume: bool = False, progress: bool | None = 
             if step == last:
                 break
     return model
-
-
-class _Signals:
-    """Notes SIGINT and SIGTERM, so that a step can be finished; a second one ends at once."""
-
-    def __init__(self):
-        self.caught = None
-        self.before = {}
-
-    def __enter__(self):
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self.before[number] = signal.signal(number, self._catch)
-        return self
-
-    def _catch(self, number, frame):
-        self.caught = signal.Signals(number)
-        self._restore()
-
-    def _restore(self):
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
-
-    def __exit__(self, *error):
-        self._restore()
 
 
 def _save(model, facts, output, config):

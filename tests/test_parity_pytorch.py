@@ -28,15 +28,41 @@ def forward_and_gradient(cell, x, weights):
     return y.asnumpy(), gradient.asnumpy()
 
 
+def away_from_kinks(module, draw):
+    """Images that bring no ReLU's input nearer to 0 than 3e-6.
+
+    There, rounding decides which side of the kink counts, and one such entry changes the gradient
+    by up to a percent: PyTorch's own float32 then differs from its float64 as much.
+    """
+    nearest = []
+
+    def note(layer, inputs):
+        nearest.append(inputs[0].abs().min().item())
+
+    relus = [m for m in module.modules() if isinstance(m, (torch.nn.ReLU, torch.nn.LeakyReLU))]
+    hooks = [relu.register_forward_pre_hook(note) for relu in relus]
+    for _ in range(50):
+        nearest.clear()
+        x = draw()
+        with torch.no_grad():
+            module(torch.from_numpy(x))
+        if min(nearest) > 3e-6:
+            break
+    for hook in hooks:
+        hook.remove()
+    assert min(nearest) > 3e-6
+    return x
+
+
 @pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("kind", ["generator", "discriminator"])
 def test_forward_and_input_gradient(mode, kind, batch, images, rng):
     if kind == "generator":
-        ours, theirs = ResNetGenerator(width=16, blocks=9), Generator(w=16, blocks=9)
+        ours, theirs = ResNetGenerator(width=8, blocks=9), Generator(w=8, blocks=9)
     else:
         ours, theirs = PatchGANDiscriminator(width=16), Discriminator(w=16)
     copy_weights(ours, theirs)
-    x = images(batch, 3, 64)
+    x = away_from_kinks(theirs, lambda: images(batch, 3, 32))
     reference_x = torch.from_numpy(x).requires_grad_()
     reference_y = theirs(reference_x)
     weights = rng.normal(size=tuple(reference_y.shape)).astype(np.float32)

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -258,6 +259,29 @@ def test_signals_finish_the_step_save_and_say_how_to_go_on(straight, tmp_path, n
     assert f"stopped by {number.name} after step {step}, all of it saved" in error
     assert f"--resume --output {run}" in error
     assert "Traceback" not in error
+
+
+def test_a_second_signal_ends_at_once(straight, tmp_path):
+    root, _ = straight
+    process = start_training(root, tmp_path / "run")
+    time.sleep(3)  # importing and compiling takes longer
+    process.send_signal(signal.SIGINT)
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=2)
+    assert process.returncode == 130
+
+
+def test_signals_inside_of_a_process(straight, tmp_path):
+    """As in a notebook: the training stops and is saved, the process lives on."""
+    root, _ = straight
+    run = tmp_path / "run"
+    ask = threading.Timer(9, os.kill, (os.getpid(), signal.SIGINT))
+    ask.start()
+    config = config_for(root, epochs=4000, decay_epochs=0, keep=1)
+    with pytest.raises(TrainingStopped, match="all of it saved"):
+        train(config, run)
+    assert load_state(run / "checkpoints").facts["step"] > 0
 
 
 @pytest.mark.slow

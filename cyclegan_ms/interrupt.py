@@ -1,0 +1,61 @@
+"""SIGINT and SIGTERM noted, so that a training can finish its step and save.
+
+MindSpore takes both over: SIGTERM when a data pipeline starts, SIGINT whenever a graph runs, and
+its handlers end the process.
+"""
+
+import os
+import signal
+import sys
+import threading
+
+__all__ = ["StopRequest"]
+
+_NUMBERS = (signal.SIGINT, signal.SIGTERM)
+
+
+class StopRequest:
+    """Whether this process was asked to stop, and by which signal (`caught`, or None)."""
+
+    def __init__(self):
+        self.caught: signal.Signals | None = None
+        self.watching = False
+        self.before: dict = {}
+
+    def watch(self) -> None:
+        """For programs, before MindSpore is imported: no handler of its can run any more.
+
+        Both signals are blocked in this thread, and so in all that it starts later, and taken from
+        the queue by a thread that waits for them. A second one ends the process at once.
+        """
+        signal.pthread_sigmask(signal.SIG_BLOCK, _NUMBERS)
+        self.watching = True
+        threading.Thread(target=self._wait, name="signals", daemon=True).start()
+
+    def _wait(self):
+        self.caught = signal.Signals(signal.sigwait(_NUMBERS))
+        print("finishing this step and saving; once more ends at once", file=sys.stderr)
+        os._exit(128 + signal.sigwait(_NUMBERS))
+
+    def install(self) -> None:
+        """For callers inside of a process, such as a notebook, once the first step is done.
+
+        MindSpore's handler of SIGINT comes back with every graph, but sends SIGTERM to its own
+        process, which is noted here.
+        """
+        if not self.watching and threading.current_thread() is threading.main_thread():
+            for number in _NUMBERS:
+                self.before[number] = signal.signal(number, self._note)
+
+    def _note(self, number, frame):
+        self.caught = signal.Signals(number)
+        self.__exit__()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        """Put back the handlers that `install` replaced."""
+        for number, handler in self.before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+        self.before = {}
