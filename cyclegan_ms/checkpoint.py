@@ -255,7 +255,7 @@ def load_state(folder) -> TrainingState:
             return _read_state(path)
         except (OSError, ValueError, KeyError) as error:
             log.warning("passed over %s: damaged (%s)", path, error)
-    raise UserError(f"{folder}: holds no complete state to resume from")
+    raise UserError(f"{folder}: holds no complete state to resume from; start a new run")
 
 
 def _is_whole(path):

@@ -66,11 +66,12 @@ def train(argv=None):
 
     stop = StopRequest()
     stop.watch()
-    from cyclegan_ms import trainer
+    from cyclegan_ms.cyclegan import TrainingStopped
+    from cyclegan_ms.trainer import train as run_training
 
     try:
-        trainer.train(config, output, args.resume, stop=stop)
-    except trainer.TrainingStopped as error:
+        run_training(config, output, args.resume, stop=stop)
+    except TrainingStopped as error:
         print(error, file=sys.stderr)
         return error.status
     print(f"trained: {output}/g_ab.ckpt, {output}/g_ba.ckpt, pictures in {output}/samples")

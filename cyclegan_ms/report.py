@@ -15,7 +15,7 @@ from tqdm import tqdm
 from cyclegan_ms.checkpoint import atomic_path
 from cyclegan_ms.data import from_chw, to_chw
 
-__all__ = ["Progress", "draw_losses", "read_metrics", "sample_grid", "sample_images"]
+__all__ = ["Progress", "cycle_grid", "draw_losses", "read_metrics", "sample_images"]
 
 log = logging.getLogger(__name__)
 
@@ -174,13 +174,20 @@ def sample_images(domain, size: int, count: int = 4) -> np.ndarray:
     )
 
 
-def sample_grid(columns: list[tuple[str, np.ndarray]], gap: int = 4) -> Image.Image:
-    """Named columns of images (N, C, S, S) in [-1, 1] side by side, a row per image."""
-    size = columns[0][1].shape[-1]
+def cycle_grid(cycles: list[tuple], domains) -> Image.Image:
+    """real | fake | reconstructed of both directions side by side, a row per image.
+
+    Args:
+        cycles: for A and for B, arrays (N, C, S, S) in [-1, 1].
+        domains: names of A and B.
+    """
+    columns = []
+    for (real, fake, rec), (source, target) in zip(cycles, (domains, domains[::-1])):
+        columns += [(source, real), (f"to {target}", fake), ("and back", rec)]
+    size, gap, header = columns[0][1].shape[-1], 4, 18
     rows = max(len(images) for _, images in columns)
-    header = 18
-    width = len(columns) * (size + gap) + gap
-    grid = Image.new("RGB", (width, header + rows * (size + gap)), "white")
+    extent = (len(columns) * (size + gap) + gap, header + rows * (size + gap))
+    grid = Image.new("RGB", extent, "white")
     draw = ImageDraw.Draw(grid)
     font = ImageFont.load_default(size=11)
     for column, (title, images) in enumerate(columns):

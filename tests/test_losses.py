@@ -9,8 +9,8 @@ import mindspore as ms
 from mindspore import nn
 
 from cyclegan_ms.config import Config, DataConfig, LossConfig, ModelConfig
+from cyclegan_ms.cyclegan import CycleGAN, build_networks
 from cyclegan_ms.losses import AdversarialLoss, DiscriminatorLoss, GeneratorLoss
-from cyclegan_ms.trainer import CycleGAN, build_networks
 
 
 def tensor(values):

@@ -8,9 +8,9 @@ from pytorch_reference import Discriminator, Generator, Reference, copy_weights
 import mindspore as ms
 
 from cyclegan_ms.config import Config, DataConfig, LossConfig, ModelConfig
+from cyclegan_ms.cyclegan import CycleGAN, build_networks, learning_rates
 from cyclegan_ms.image_pool import ImagePool
 from cyclegan_ms.networks import PatchGANDiscriminator, ResNetGenerator
-from cyclegan_ms.trainer import CycleGAN, build_networks, learning_rates
 
 
 def relative(ours, theirs):

@@ -25,7 +25,8 @@ from cyclegan_ms.config import (
     UserError,
     load_config,
 )
-from cyclegan_ms.trainer import TrainingStopped, train
+from cyclegan_ms.cyclegan import TrainingStopped
+from cyclegan_ms.trainer import train
 
 ROOT = Path(__file__).parents[1]
 

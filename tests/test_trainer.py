@@ -1,6 +1,8 @@
 """The training loop: schedule, determinism, modes, overfitting, faults, the run folder."""
 
 import json
+import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,14 +16,9 @@ from cyclegan_ms.config import (
     UserError,
     load_config,
 )
+from cyclegan_ms.cyclegan import CycleGAN, TrainingStopped, build_networks, learning_rates
 from cyclegan_ms.device import setup_device
-from cyclegan_ms.trainer import (
-    CycleGAN,
-    TrainingStopped,
-    build_networks,
-    learning_rates,
-    train,
-)
+from cyclegan_ms.trainer import train
 
 
 def tiny(root="unused", **training):
@@ -145,6 +142,7 @@ def test_run_folder(finished):
         "config.yaml",
         "metrics.jsonl",
         "losses.png",
+        "index.html",
         "g_ab.ckpt",
         "g_ba.ckpt",
         "samples/epoch_0001.png",
@@ -170,6 +168,27 @@ def test_metrics(finished):
     for row in rows:
         assert list(row)[2:10] == names
         assert row["images_per_s"] == pytest.approx(2 / row["step_s"], rel=0.1)
+
+
+def test_the_page_needs_nothing_but_the_folder(finished):
+    output = finished[2]
+    page = (output / "index.html").read_text()
+    assert "http" not in page
+    links = re.findall(r'src="([^"]+)"', page)
+    assert links == ["losses.png", "samples/epoch_0002.png", "samples/epoch_0001.png"]
+    assert all((output / link).is_file() for link in links)
+    assert "Epoch 2, step 6" in page
+    assert "crop_size: 32" in page and "<td>mindspore</td>" in page
+
+
+def test_a_failing_report_does_not_end_the_training(finished, tmp_path, caplog):
+    config = tiny(finished[1].data.root, max_steps=3)
+    run = tmp_path / "run"
+    train(replace(config, train=replace(config.train, max_steps=1)), run)
+    (run / "losses.png").unlink()
+    (run / "losses.png").mkdir()  # cannot be replaced by a file
+    assert train(config, run, resume=True).steps_done == 3
+    assert "the report of epoch 1 could not be made" in caplog.text
 
 
 def test_max_steps_ends_early_and_complete(finished, tmp_path):

@@ -13,7 +13,7 @@ import pytest
 import mindspore as ms
 
 from cyclegan_ms.config import Config, DataConfig, ModelConfig, TrainConfig, UserError
-from cyclegan_ms.trainer import CycleGAN, build_networks
+from cyclegan_ms.cyclegan import CycleGAN, build_networks
 from cyclegan_ms.tutorial import TutorialDiscriminator, TutorialGenerator
 
 GOLDEN = np.load(Path(__file__).parent / "reference" / "tutorial_golden.npz")

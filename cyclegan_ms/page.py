@@ -1,0 +1,89 @@
+"""A run's page: curves, sample grids by epoch, settings and environment, readable from disk."""
+
+import html
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from string import Template
+
+from cyclegan_ms.checkpoint import atomic_path
+
+__all__ = ["environment", "write_page"]
+
+_PAGE = Template("""<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>$title</title>
+<style>
+  :root { color-scheme: light dark; }
+  body { font: 16px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2rem auto;
+         padding: 0 1rem; }
+  h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
+  img { max-width: 100%; background: white; border-radius: 4px; }
+  figure { margin: 1rem 0; } figcaption { font-size: .85rem; opacity: .75; }
+  table { border-collapse: collapse; } td, th { padding: .15rem .8rem .15rem 0; text-align: left;
+         font-variant-numeric: tabular-nums; }
+  pre { overflow: auto; padding: .8rem; border: 1px solid #8884; border-radius: 4px;
+        font-size: .85rem; }
+  details img { image-rendering: auto; }
+</style>
+<h1>$title</h1>
+<p>$summary</p>
+<figure><img src="losses.png" alt="Loss curves"></figure>
+<table>$losses</table>
+<h2>Test images: real, translated, and back again</h2>
+$samples
+<h2>Settings</h2>
+<pre>$config</pre>
+<h2>Environment</h2>
+<table>$environment</table>
+</html>
+""")
+
+
+def environment(target: str) -> dict[str, str]:
+    """What a run depended on besides its settings."""
+    facts = {name: version(name) for name in ("mindspore", "numpy", "pillow")}
+    machine = f"{platform.system()} {platform.machine()}"
+    return {**facts, "python": platform.python_version(), "device": target, "machine": machine}
+
+
+def write_page(output, rows: list[dict], facts: dict[str, str]) -> None:
+    """Write index.html of a run folder.
+
+    Args:
+        output: the run folder, with config.yaml and samples.
+        rows: the lines of metrics.jsonl.
+        facts: from `environment`.
+    """
+    output = Path(output)
+    last = rows[-1]
+    losses = {k: v for k, v in last.items() if k not in _NOT_LOSSES}
+    page = _PAGE.substitute(
+        title=html.escape(f"CycleGAN run {output.resolve().name}"),
+        summary=f"Epoch {last['epoch']}, step {last['step']}, {last['step_s']:.2f} s a step, "
+        f"learning rate {last['learning_rate']:.2g}.",
+        losses=_row("th", losses) + _row("td", [f"{value:.3f}" for value in losses.values()]),
+        samples="\n".join(_figures(sorted((output / "samples").glob("*.png"), reverse=True))),
+        config=html.escape((output / "config.yaml").read_text(encoding="utf-8")),
+        environment="".join(_row("td", item) for item in facts.items()),
+    )
+    with atomic_path(output / "index.html") as temporary:
+        temporary.write_text(page, encoding="utf-8")
+
+
+_NOT_LOSSES = ("epoch", "step", "learning_rate", "step_s", "images_per_s")
+
+
+def _row(cell, values):
+    return "<tr>" + "".join(f"<{cell}>{html.escape(str(v))}</{cell}>" for v in values) + "</tr>"
+
+
+def _figures(paths):
+    """The newest grid open, the others folded away."""
+    for index, path in enumerate(paths):
+        caption = f"epoch {int(path.stem.split('_')[1])}"
+        image = f'<img loading="lazy" src="samples/{path.name}" alt="{caption}">'
+        shown = " open" if index == 0 else ""
+        yield f"<details{shown}><summary>{caption}</summary>{image}</details>"
