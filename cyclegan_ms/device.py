@@ -64,8 +64,8 @@ def setup_device(target: str = "auto", mode: str = "graph", device_id: int = 0, 
         why = f" (no {' or '.join(missing)} found)" if target == "CPU" else " (found first)"
     elif target in missing:
         raise UserError(
-            f"device.target {target} is not available here: {_INSTALL[target]}.\n"
-            f"Use --device.target CPU, or auto to take what is there."
+            f"device.target {target} is not available here: {_INSTALL[target]}; auto takes what "
+            f"is there"
         )
     else:
         why = ""

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from cyclegan_ms.checkpoint import atomic_path
 from cyclegan_ms.data import from_chw, to_chw
@@ -41,6 +43,7 @@ class Progress:
         self.log_every = log_every
         self.bar = tqdm(total=steps, unit="step", disable=not bar, dynamic_ncols=True)
         self.bar.set_description("compiling, up to a minute")
+        self.redirect = ExitStack()
         self.window = _Mean()
         self.epoch = _Mean()
         self.times: list[float] = []
@@ -48,9 +51,12 @@ class Progress:
         self.first_step_s = None
 
     def __enter__(self):
+        if not self.bar.disable:  # keep log lines from tearing the bar
+            self.redirect.enter_context(logging_redirect_tqdm())
         return self
 
     def __exit__(self, *error):
+        self.redirect.close()
         self.bar.close()
         self.file.close()
 
@@ -80,8 +86,18 @@ class Progress:
         self.window.add(losses)
         self.epoch.add(losses)
         self.bar.set_description(f"epoch {epoch}")
-        self.bar.set_postfix({k: f"{v:.3f}" for k, v in losses.items()}, refresh=False)
+        self.bar.set_postfix_str(self._brief(losses, seconds), refresh=False)
         self.bar.update()
+
+    def _brief(self, losses, seconds):
+        """Means of both directions: a terminal has 80 columns."""
+        pairs = {"g": "g_ab g_ba", "cycle": "cycle_a cycle_b", "idt": "idt_a idt_b", "d": "d_a d_b"}
+        parts = [
+            f"{kind} {np.mean([losses[name] for name in names.split()]):.2f}"
+            for kind, names in pairs.items()
+            if names.split()[0] in losses
+        ]
+        return " ".join([*parts, f"{self.batch_images / seconds:.1f} images/s"])
 
     def write_line(self, epoch: int, step: int, learning_rate: float) -> None:
         """A line for the steps since the line before, if there are any."""
