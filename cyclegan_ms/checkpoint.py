@@ -6,7 +6,6 @@ import logging
 import os
 import random
 import shutil
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,13 +17,13 @@ import mindspore as ms
 from mindspore import nn
 
 from cyclegan_ms.config import UserError
+from cyclegan_ms.files import atomic_path
 from cyclegan_ms.networks import ResNetGenerator
 from cyclegan_ms.tutorial import TutorialGenerator
 
 __all__ = [
     "GeneratorSpec",
     "TrainingState",
-    "atomic_path",
     "capture_state",
     "load_generator",
     "load_state",
@@ -73,18 +72,6 @@ class GeneratorSpec:
         return ResNetGenerator(*shape)
 
 
-@contextmanager
-def atomic_path(path):
-    """A temporary name beside `path`, moved to `path` at the end, or removed after an error."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def save_generator(generator: nn.Cell, spec: GeneratorSpec, path) -> None:
     """Write a generator and its description to one file."""
     # Names by position in the network: a parameter's own name carries the prefix of its run.
@@ -108,8 +95,12 @@ def read_generator(path) -> tuple[GeneratorSpec, dict]:
         raise UserError(f"{path}: not a MindSpore checkpoint, or damaged") from error
     if _KEY not in parameters:
         raise UserError(f"{path}: a checkpoint, but not a generator saved by cyclegan_ms")
-    fields = json.loads(parameters.pop(_KEY))
-    return GeneratorSpec(**{**fields, "domains": tuple(fields["domains"])}), parameters
+    try:
+        fields = json.loads(parameters.pop(_KEY))
+        spec = GeneratorSpec(**{**fields, "domains": tuple(fields["domains"])})
+    except (TypeError, ValueError, KeyError) as error:
+        raise UserError(f"{path}: of another version of cyclegan_ms, or damaged") from error
+    return spec, parameters
 
 
 def load_generator(path) -> tuple[nn.Cell, GeneratorSpec]:
@@ -120,7 +111,10 @@ def load_generator(path) -> tuple[nn.Cell, GeneratorSpec]:
     """
     spec, parameters = read_generator(path)
     generator = spec.build()
-    missing, unexpected = ms.load_param_into_net(generator, parameters, strict_load=True)
+    try:
+        missing, unexpected = ms.load_param_into_net(generator, parameters, strict_load=True)
+    except RuntimeError:  # a shape that does not fit
+        missing = unexpected = True
     if missing or unexpected:
         raise UserError(f"{path}: its weights do not fit its own description; the file is damaged")
     return generator.set_train(False), spec
@@ -214,8 +208,6 @@ def save_state(state: TrainingState, folder, keep: int) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     final = folder / f"step_{state.facts['step']:08d}"
     temporary = folder / f".{final.name}.tmp"
-    if final.exists() and _is_whole(final):  # written before, by an earlier process
-        return final
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir()
@@ -225,13 +217,17 @@ def save_state(state: TrainingState, folder, keep: int) -> Path:
         checksums = {name: hashlib.sha256(data).hexdigest() for name, data in sums.items()}
         for name, data in {**sums, "sha256.json": json.dumps(checksums).encode()}.items():
             _write_through(temporary / name, data)
-        shutil.rmtree(final, ignore_errors=True)  # a damaged one
+        # A state of this step is a damaged one: a whole one would have been resumed from.
+        shutil.rmtree(final, ignore_errors=True)
         os.replace(temporary, final)
         with atomic_path(folder / "latest") as pointer:
             _write_through(pointer, final.name.encode())
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    for old in sorted(folder.glob("step_*"))[:-keep]:
+    # What is newer than this state was damaged, or the training would have gone on from it.
+    states = sorted(folder.glob("step_*"))
+    behind = [path for path in states if path <= final]
+    for old in set(states) - set(behind[-keep:]):
         shutil.rmtree(old, ignore_errors=True)
     return final
 
@@ -253,16 +249,11 @@ def load_state(folder) -> TrainingState:
     for path in sorted(folder.glob("step_*"), reverse=True):
         try:
             return _read_state(path)
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             log.warning("passed over %s: damaged (%s)", path, error)
-    raise UserError(f"{folder}: holds no complete state to resume from; start a new run")
-
-
-def _is_whole(path):
-    try:
-        return bool(_read_state(path))
-    except (OSError, ValueError, KeyError):
-        return False
+    raise UserError(
+        f"{folder}: holds no complete state to resume from; remove the run folder and start again"
+    )
 
 
 def _read_state(path):

@@ -3,6 +3,7 @@
 import functools
 import logging
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import yaml
@@ -43,7 +44,7 @@ def train(argv=None):
     parser = config_parser("train.py", "Train a CycleGAN and fill a run folder.")
     parser.add_argument("--output", help="run folder, new or empty (default: runs/CONFIG'S NAME)")
     parser.add_argument(
-        "--dry_run", action="store_true", help="check everything but the device, print, and stop"
+        "--dry_run", action="store_true", help="check settings, images and output, and stop"
     )
     parser.add_argument(
         "--resume", action="store_true", help="go on with the run in --output, with its settings"
@@ -62,7 +63,7 @@ def train(argv=None):
     name = Path(str(args.config[-1])).stem if args.config else "apple2orange"
     output = Path(args.output or f"runs/{name}")
     if args.dry_run:
-        return _dry_run(config, output)
+        return _dry_run(config, output, args.resume)
 
     stop = StopRequest()
     stop.watch()
@@ -78,8 +79,9 @@ def train(argv=None):
     return 0
 
 
-def _dry_run(config, output):
-    from dataclasses import asdict
+def _dry_run(config, output, resume):
+    if not resume and output.is_dir() and any(output.iterdir()):
+        raise UserError(f"--output {output} is not empty; choose another folder, or --resume")
 
     from cyclegan_ms.data import epoch_steps, load_domains
 
@@ -88,6 +90,10 @@ def _dry_run(config, output):
     if config.train.sample_every:
         load_domains(config.data, "test", channels)
     steps = epoch_steps(a, b, config.data.batch_size)
+    if resume:
+        from cyclegan_ms.trainer import load_resumable
+
+        load_resumable(config, output, (a, b))
     print(yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True), end="")
     print(
         f"# {len(a)} images of {config.data.domains[0]}, {len(b)} of {config.data.domains[1]}, "

@@ -9,18 +9,19 @@ import json
 import re
 import sys
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Literal
 
 import yaml
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 from jsonargparse.typing import (
-    ClosedUnitInterval,
     NonNegativeFloat,
     NonNegativeInt,
+    OpenUnitInterval,
     PositiveFloat,
     PositiveInt,
 )
+
+from cyclegan_ms.files import atomic_path
 
 __all__ = [
     "Config",
@@ -110,7 +111,7 @@ class TrainConfig:
     of them"""
     learning_rate: PositiveFloat = 2e-4
     """of Adam, for all networks"""
-    beta1: ClosedUnitInterval = 0.5
+    beta1: OpenUnitInterval = 0.5
     """of Adam"""
     pool_size: NonNegativeInt = 50
     """past fakes kept per domain for the discriminators; 0 shows them only the newest"""
@@ -174,6 +175,8 @@ class Config:
                 f"data.load_size ({data.load_size}) is smaller than data.crop_size "
                 f"({data.crop_size}); the paper's ratio would be {data.crop_size * 286 // 256}"
             )
+        if train.seed >= 2**32:
+            raise UserError(f"train.seed must be less than 2**32, not {train.seed}")
         if train.decay_epochs is None:
             train = replace(train, decay_epochs=train.epochs // 2)
         if model.blocks is None:
@@ -198,6 +201,7 @@ class Config:
             "train.pool_size": (train.pool_size, 0),
             "train.decay_epochs": (train.decay_epochs, 0),
             "loss.gan": (self.loss.gan, "lsgan"),
+            "model.init_gain": (self.model.init_gain, 0.02),
         }
         for key, (value, needed) in fixed.items():
             if value != needed:
@@ -219,10 +223,16 @@ SECTIONS = {
 class Parser(ArgumentParser):
     """An argument parser whose errors are one or two lines, without the list of all flags."""
 
+    quit = True
+    """whether an error ends the program with status 2, or raises UserError"""
+
     def error(self, message, ex=None):
         lines = [line.strip() for line in message.splitlines() if line.strip()]
         text = " ".join(lines).replace("Parser key ", "").replace("a typing.Literal", "one of ")
-        print(f"{self.prog}: error: {text}{self._suggestion(text)}", file=sys.stderr)
+        text = f"{self.prog}: error: {text}{self._suggestion(text)}"
+        if not self.quit:
+            raise UserError(text)
+        print(text, file=sys.stderr)
         sys.exit(2)
 
     def _suggestion(self, text):
@@ -265,7 +275,9 @@ def load_config(path) -> Config:
     Raises:
         UserError: the file is missing or holds an unknown key or a bad value.
     """
-    return build_config(config_parser(str(path), "").parse_args([f"--config={path}"]))
+    parser = config_parser(str(path), "")
+    parser.quit = False
+    return build_config(parser.parse_args([f"--config={path}"]))
 
 
 def config_values(config: Config) -> dict:
@@ -279,4 +291,6 @@ def config_values(config: Config) -> dict:
 
 def save_config(config: Config, path) -> None:
     """Write the resolved configuration, enough to run it again."""
-    Path(path).write_text(yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True))
+    text = yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True)
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

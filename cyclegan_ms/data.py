@@ -8,6 +8,7 @@ looking at folders must not cost its start-up time.
 import logging
 import os
 import threading
+import zlib
 from functools import lru_cache
 from pathlib import Path
 
@@ -23,6 +24,7 @@ __all__ = [
     "create_dataset",
     "find_images",
     "from_chw",
+    "iterate",
     "load_domains",
     "read_image",
     "to_chw",
@@ -58,14 +60,15 @@ def read_image(path, channels: int = 3) -> Image.Image:
     Raises:
         OSError: the file cannot be read or decoded.
     """
-    with Image.open(path) as image:
-        try:
+    try:
+        with Image.open(path) as image:
             image.load()
-        except (SyntaxError, ValueError, EOFError) as error:
-            # Pillow raises these, and not OSError, for some broken PNG, GIF and TIFF files.
-            raise OSError(str(error)) from error
-        image = ImageOps.exif_transpose(image)
-    return convert_image(image, channels)
+            return convert_image(ImageOps.exif_transpose(image), channels)
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:
+        # For broken files Pillow raises nearly anything: SyntaxError, ValueError, TypeError, ...
+        raise OSError(f"{type(error).__name__}: {error}") from error
 
 
 def convert_image(image: Image.Image, channels: int = 3) -> Image.Image:
@@ -122,7 +125,7 @@ class FolderDomain:
         for path in find_images(folder):
             try:
                 Image.open(path).close()
-            except (OSError, Image.DecompressionBombError) as error:
+            except Exception as error:  # as in read_image
                 _warn_skipped(path, error)
             else:
                 self.paths.append(path)
@@ -130,7 +133,7 @@ class FolderDomain:
                 break
         if not self.paths:
             raise UserError(f"{folder}: holds no image that can be read; {_LAYOUT}")
-        self.names = [str(path.relative_to(folder)) for path in self.paths]
+        self.names = [f"{p.relative_to(folder)} {p.stat().st_size}" for p in self.paths]
         self.broken: set[Path] = set()
         self.lock = threading.Lock()
 
@@ -149,7 +152,7 @@ class FolderDomain:
                 continue
             try:
                 return read_image(path, self.channels)
-            except (OSError, Image.DecompressionBombError) as error:
+            except OSError as error:
                 with self.lock:
                     if path not in self.broken:
                         _warn_skipped(path, error)
@@ -174,7 +177,7 @@ class MindRecordDomain:
 
     def __init__(self, images: list[np.ndarray], max_images: int = 0):
         self.images = images[: max_images or None]
-        self.names = [str(image.shape) for image in self.images]
+        self.names = [f"{image.shape} {zlib.crc32(image)}" for image in self.images]
 
     def __len__(self):
         return len(self.images)
@@ -257,12 +260,20 @@ class UnpairedStream:
         self.paired = paired
         self.epoch_images = epoch_steps(domain_a, domain_b, config.batch_size) * config.batch_size
         self.length = epochs * self.epoch_images - start
+        self.failure: UserError | None = None
 
     def __len__(self):
         return self.length
 
     def __getitem__(self, item):
         """real_a (C_a, S, S) and real_b (C_b, S, S), float32 in [-1, 1], S the crop size."""
+        try:
+            return self._pair(item)
+        except UserError as error:
+            self.failure = error
+            raise
+
+    def _pair(self, item):
         epoch, position = divmod(int(item) + self.start, self.epoch_images)
         pair = []
         for side, domain in enumerate(self.domains):
@@ -319,3 +330,15 @@ def create_dataset(stream: UnpairedStream):
         python_multiprocessing=False,
     )
     return dataset.batch(stream.config.batch_size)
+
+
+def iterate(stream: UnpairedStream):
+    """The batches of `create_dataset` as dictionaries of NumPy arrays.
+
+    Raises:
+        UserError: a domain has no image left that can be decoded.
+    """
+    try:
+        yield from create_dataset(stream).create_dict_iterator(num_epochs=1, output_numpy=True)
+    except RuntimeError as error:  # MindSpore wraps what its workers raise
+        raise stream.failure or error from error

@@ -4,6 +4,7 @@ Nothing that a file stores is executed: pickles are read by an unpickler that kn
 dictionaries of them, and refuses every other name.
 """
 
+import math
 import pickle
 import re
 import struct
@@ -17,8 +18,9 @@ import numpy as np
 import mindspore as ms
 from mindspore import nn
 
-from cyclegan_ms.checkpoint import GeneratorSpec, atomic_path, load_generator
+from cyclegan_ms.checkpoint import GeneratorSpec, load_generator
 from cyclegan_ms.config import UserError
+from cyclegan_ms.files import atomic_path
 
 __all__ = ["Imported", "export_pytorch", "import_generator", "read_state_dict"]
 
@@ -52,12 +54,24 @@ def import_generator(
         raise UserError(f"{path}: no such file")
     imported = _from_tutorial(path, blocks) if path.suffix == ".ckpt" else _from_pytorch(path)
     guessed_direction, guessed_domains = _guess(path)
+    if path.suffix == ".safetensors":
+        note = _safetensors_note(path)
+        guessed_direction = note.get("direction", guessed_direction)
+        guessed_domains = note.get("domains", " ".join(guessed_domains)).split()
     spec = replace(
         imported.spec,
         direction=direction or imported.spec.direction or guessed_direction,
         domains=tuple(domains or guessed_domains),
     )
     return Imported(imported.generator, spec, imported.found)
+
+
+def _safetensors_note(path):
+    """What `export_pytorch` noted in a file."""
+    from safetensors import safe_open
+
+    with safe_open(path, "np") as file:
+        return file.metadata() or {}
 
 
 def _guess(path):
@@ -91,12 +105,12 @@ def _from_tutorial(path, blocks):
         raise UserError(f"{path}: not a MindSpore checkpoint, or damaged") from error
     if "cyclegan_ms" in stored:
         raise UserError(f"{path}: already a generator of cyclegan_ms; infer.py takes it as it is")
-    values = {name: parameter.asnumpy() for name, parameter in stored.items()}
+    values = {n: p.asnumpy() for n, p in stored.items() if isinstance(p, ms.Parameter)}
     prefixes = {name.split(".")[0] for name in values}
     direction = {"net_rg_a": "a2b", "net_rg_b": "b2a"}.get(min(prefixes, default=""))
     if direction and len(prefixes) == 1:
         values = {name.split(".", 1)[1]: value for name, value in values.items()}
-    if "conv_in.features.0.weight" not in values:
+    if not {"conv_in.features.0.weight", "conv_out.weight"} <= set(values):
         what = _describe(values)
         raise UserError(f"{path}: {what}, not a generator of the tutorial's notebook")
 
@@ -233,6 +247,7 @@ class _Refused(Exception):
     """A pickle asked for something that is not a tensor."""
 
 
+# Names only: a pickle could call a NumPy type to smuggle in numbers that overflow.
 _STORAGES = {
     "FloatStorage": np.float32,
     "DoubleStorage": np.float64,
@@ -257,10 +272,13 @@ class _Tensor:
 
     def resolve(self, storages):
         data = storages[self.storage[1]]
+        numbers = (self.offset, *self.shape, *self.strides)
+        if not all(type(number) is int and number >= 0 for number in numbers):
+            raise ValueError("a tensor's layout is not made of plain numbers")
         last = self.offset + sum((n - 1) * s for n, s in zip(self.shape, self.strides))
-        if min((self.offset, *self.shape, *self.strides)) < 0 or (
-            0 not in self.shape and last >= data.size
-        ):
+        if len(self.shape) != len(self.strides) or math.prod(self.shape) > data.size:
+            raise ValueError("a tensor is larger than its storage")
+        if 0 not in self.shape and last >= data.size:
             raise ValueError("a tensor lies outside its storage")
         step = data.itemsize
         return np.lib.stride_tricks.as_strided(
@@ -281,7 +299,7 @@ _ALLOWED = {
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
     ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
     ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
-    **{("torch", name): dtype for name, dtype in _STORAGES.items()},
+    **{("torch", name): name for name in _STORAGES},
 }
 
 
@@ -295,10 +313,10 @@ class _TensorUnpickler(pickle.Unpickler):
             raise _Refused(f"{module}.{name}") from None
 
     def persistent_load(self, reference):
-        kind, dtype, key, _, size = reference[:5]
-        if kind != "storage":
+        kind, name, key, _, size = reference[:5]
+        if kind != "storage" or name not in _STORAGES or type(size) is not int or size < 0:
             raise ValueError("not a storage")
-        return dtype, str(key), int(size)
+        return name, str(key), size
 
 
 def _resolve_all(state, storages):
@@ -320,10 +338,13 @@ def _read_zip(path):
         root = pickled.removesuffix("data.pkl")
         with archive.open(pickled) as file:
             state = _TensorUnpickler(file).load()
-        storages = {
-            key: np.frombuffer(archive.read(f"{root}data/{key}"), dtype, size)
-            for dtype, key, size in _used_storages(state)
-        }
+        storages = {}
+        for name, key, size in _used_storages(state):
+            entry = archive.getinfo(f"{root}data/{key}")
+            dtype = np.dtype(_STORAGES[name])
+            if entry.file_size != size * dtype.itemsize:
+                raise ValueError("a storage's length is not as announced")
+            storages[key] = np.frombuffer(archive.read(entry), dtype)
     return _named(path, state, storages)
 
 
@@ -336,14 +357,14 @@ def _read_legacy(path):
         _TensorUnpickler(file).load()
         _TensorUnpickler(file).load()
         state = _TensorUnpickler(file).load()
-        kinds = {key: (dtype, size) for dtype, key, size in _used_storages(state)}
+        kinds = {key: (np.dtype(_STORAGES[name]), n) for name, key, n in _used_storages(state)}
         storages = {}
         for key in map(str, _TensorUnpickler(file).load()):
             (count,) = struct.unpack("<q", file.read(8))
             dtype, size = kinds[key]
             if count != size:
                 raise ValueError("a storage's length is not as announced")
-            data = file.read(count * np.dtype(dtype).itemsize)
+            data = file.read(count * dtype.itemsize)
             storages[key] = np.frombuffer(data, dtype, count)
     return _named(path, state, storages)
 
@@ -363,12 +384,14 @@ def export_pytorch(checkpoint, path) -> GeneratorSpec:
 
     Args:
         checkpoint: a generator's file.
-        path: `.safetensors`, or `.pth`, which needs PyTorch (`pip install cyclegan_ms[torch]`).
+        path: `.safetensors`, or `.pth`, which needs PyTorch (`pip install torch`).
 
     Raises:
         UserError: of the tutorial variant, another ending, a file in the way, PyTorch is missing.
     """
     path = Path(path)
+    if path.exists():
+        raise UserError(f"{path} exists already; nothing is overwritten")
     generator, spec = load_generator(checkpoint)
     if spec.variant != "paper":
         raise UserError(f"{checkpoint}: the tutorial variant has no counterpart in PyTorch")
@@ -384,7 +407,7 @@ def export_pytorch(checkpoint, path) -> GeneratorSpec:
             import torch
         except ImportError as error:
             raise UserError(
-                f"{path}: writing a .pth file needs PyTorch (pip install 'cyclegan_ms[torch]'); "
+                f"{path}: writing a .pth file needs PyTorch (pip install torch); "
                 f"a .safetensors file does not"
             ) from error
         state = OrderedDict((name, torch.from_numpy(v.copy())) for name, v in values.items())

@@ -6,7 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 from string import Template
 
-from cyclegan_ms.checkpoint import atomic_path
+from cyclegan_ms.files import atomic_path
 
 __all__ = ["environment", "write_page"]
 
@@ -65,7 +65,7 @@ def write_page(output, rows: list[dict], facts: dict[str, str]) -> None:
         summary=f"Epoch {last['epoch']}, step {last['step']}, {last['step_s']:.2f} s a step, "
         f"learning rate {last['learning_rate']:.2g}.",
         losses=_row("th", losses) + _row("td", [f"{value:.3f}" for value in losses.values()]),
-        samples="\n".join(_figures(sorted((output / "samples").glob("*.png"), reverse=True))),
+        samples="\n".join(_figures(sorted((output / "samples").glob("epoch_*.png"), reverse=True))),
         config=html.escape((output / "config.yaml").read_text(encoding="utf-8")),
         environment="".join(_row("td", item) for item in facts.items()),
     )

@@ -3,14 +3,16 @@
 import hashlib
 import shutil
 import stat
+import tempfile
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import requests
 from tqdm import tqdm
 
-from cyclegan_ms.config import DataConfig, UserError
+from cyclegan_ms.config import Config, DataConfig, UserError
 from cyclegan_ms.data import UnpairedStream, load_domains
 
 __all__ = ["SOURCES", "Source", "download", "prepare_archive", "unpack", "write_mindrecord"]
@@ -62,7 +64,7 @@ def download(url: str, path, sha256: str | None = None, progress: bool = False) 
     if not path.exists():
         try:
             _fetch(url, part, progress)
-        except requests.RequestException as error:
+        except OSError as error:  # requests' own errors among them
             kept = part.stat().st_size if part.exists() else 0
             reason = str(error).splitlines()[0][:160]
             raise UserError(
@@ -141,8 +143,10 @@ def unpack(archive, output, contains: str, limit: float = 8e9) -> Path:
                 found[0].parent.rename(output)
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
-    except (zipfile.BadZipFile, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
         raise UserError(f"{archive}: damaged ({error}); remove it and download it again") from error
+    except OSError as error:
+        raise UserError(f"{output}: {error.strerror or error}") from error
     return output
 
 
@@ -155,7 +159,8 @@ def prepare_archive(source: Source, output, progress: bool = False) -> Path:
     output = Path(output)
     if output.exists():
         raise UserError(f"{output} exists already; remove it, or choose another --output")
-    archive = output.with_name(source.url.rsplit("/", 1)[1])
+    # A name of our own: it is removed in the end, or after a wrong checksum.
+    archive = output.with_name(f".{output.name}.download.zip")
     download(source.url, archive, source.sha256, progress)
     unpack(archive, output, source.contains)
     archive.unlink()
@@ -172,14 +177,28 @@ def write_mindrecord(config: DataConfig, path, seed: int = 0) -> int:
         UserError: the folder is not as expected, or the file exists.
     """
     path = Path(path)
-    if path.exists():
-        raise UserError(f"{path} exists already; nothing is overwritten")
+    index = path.with_name(f"{path.name}.db")
+    for file in (path, index):
+        if file.exists():
+            raise UserError(f"{file} exists already; nothing is overwritten")
+    Config(config)  # sizes that fit each other
     stream = UnpairedStream(*load_domains(config, "train"), config, seed)
 
     from mindspore.mindrecord import FileWriter
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    writer = FileWriter(str(path), shard_num=1)
+    # Both files under temporary names first; the index finds its file beside itself by name.
+    folder = Path(tempfile.mkdtemp(prefix=".mindrecord.", dir=path.parent))
+    try:
+        rows = _write_rows(FileWriter(str(folder / path.name), shard_num=1), stream, config)
+        for file in (index, path):
+            (folder / file.name).rename(file)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return rows
+
+
+def _write_rows(writer, stream, config):
     shape = [3, config.crop_size, config.crop_size]
     column = {"type": "float32", "shape": shape}
     writer.add_schema({"image_A": column, "image_B": column}, "unpaired images")

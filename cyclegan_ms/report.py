@@ -14,8 +14,8 @@ from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from cyclegan_ms.checkpoint import atomic_path
 from cyclegan_ms.data import from_chw, to_chw
+from cyclegan_ms.files import atomic_path
 
 __all__ = ["Progress", "cycle_grid", "draw_losses", "read_metrics", "sample_images"]
 
@@ -62,6 +62,7 @@ class Progress:
 
     def state(self) -> dict:
         """What a resumed training needs to write the same lines; JSON."""
+        os.fsync(self.file.fileno())  # the lines are on the disk before a state counts on them
         return {
             "bytes": self.file.tell(),
             "window": vars(self.window).copy(),
@@ -70,10 +71,13 @@ class Progress:
 
     def restore(self, state: dict, step: int) -> None:
         """Go back to a state: lines written after it are dropped, they will be written again."""
-        self.file.truncate(state["bytes"])
+        kept = self.path.read_bytes()[: state["bytes"]]
+        if len(kept) < state["bytes"]:
+            log.warning("%s: lines are missing, and stay missing", self.path)
+        self.file.truncate(kept.rfind(b"\n") + 1)
         self.file.seek(0, os.SEEK_END)
         self.window, self.epoch = _Mean(**state["window"]), _Mean(**state["epoch"])
-        self.bar.update(step)
+        self.bar.initial = self.bar.n = step
 
     def step(self, epoch: int, losses: dict) -> None:
         """Note a finished step."""

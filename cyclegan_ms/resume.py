@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import os
 
 from cyclegan_ms.config import Config, UserError, config_values
 
@@ -25,9 +26,10 @@ _FREE = {
 
 
 def fingerprint(*domains) -> str:
-    """A short text that is the same for the same images in the same order."""
+    """A short text that is the same for the same images in the same order, as their names and
+    sizes tell, or the checksums of a MindRecord file's rows."""
     names = "\n".join(name for domain in domains for name in ("", *domain.names))
-    return hashlib.sha256(names.encode()).hexdigest()[:16]
+    return hashlib.sha256(os.fsencode(names)).hexdigest()[:16]
 
 
 def check_changes(facts: dict, config: Config, images: str, rates: list[float]) -> None:

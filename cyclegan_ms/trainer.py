@@ -13,15 +13,16 @@ import mindspore as ms
 
 from cyclegan_ms.checkpoint import (
     GeneratorSpec,
-    atomic_path,
+    TrainingState,
     load_state,
     save_generator,
     save_state,
 )
 from cyclegan_ms.config import Config, UserError, config_values, save_config
 from cyclegan_ms.cyclegan import CycleGAN, Networks, TrainingStopped, build_networks, learning_rates
-from cyclegan_ms.data import UnpairedStream, create_dataset, epoch_steps, load_domains
+from cyclegan_ms.data import UnpairedStream, epoch_steps, iterate, load_domains
 from cyclegan_ms.device import setup_device
+from cyclegan_ms.files import atomic_path, remove_leftovers
 from cyclegan_ms.health import Health
 from cyclegan_ms.interrupt import StopRequest
 from cyclegan_ms.page import environment, write_page
@@ -48,12 +49,30 @@ def check_output(output, resume: bool = False) -> Path:
         output.mkdir(parents=True, exist_ok=True)
         if any(output.iterdir()):
             raise UserError(
-                f"--output {output} is not empty: --resume continues it, or choose another "
-                f"folder; nothing is overwritten"
+                f"--output {output} is not empty: --resume continues a run that has saved a state; "
+                f"else remove it or choose another folder, nothing is overwritten"
             )
     except OSError as error:
         raise UserError(f"--output {output}: {error.strerror}") from error
     return output
+
+
+def config_rates(config: Config, per_epoch: int) -> list[float]:
+    """The learning rate of every step of a training."""
+    t = config.train
+    return learning_rates(t.learning_rate, t.epochs, t.decay_epochs, per_epoch)
+
+
+def load_resumable(config: Config, output, domains) -> TrainingState:
+    """The newest whole state of a run, if a training so configured may go on from it.
+
+    Raises:
+        UserError: there is none, or settings or images have changed too much.
+    """
+    state = load_state(Path(output) / "checkpoints")
+    rates = config_rates(config, epoch_steps(*domains, config.data.batch_size))
+    check_changes(state.facts, config, fingerprint(*domains), rates)
+    return state
 
 
 def train(
@@ -78,24 +97,27 @@ def train(
     """
     channels = (config.model.channels_a, config.model.channels_b)
     domains = load_domains(config.data, "train", channels)
-    tests = load_domains(config.data, "test", channels) if config.train.sample_every else ()
-    samples = [sample_images(domain, config.data.crop_size) for domain in tests]
+    samples = []
+    if config.train.sample_every:
+        tests = load_domains(config.data, "test", channels)
+        samples = [sample_images(domain, config.data.crop_size) for domain in tests]
+        del tests  # a MindRecord file is held in memory
     per_epoch = epoch_steps(*domains, config.data.batch_size)
     epochs = config.train.epochs
-    rates = learning_rates(config.train.learning_rate, epochs, config.train.decay_epochs, per_epoch)
+    rates = config_rates(config, per_epoch)
     last = min(len(rates), config.train.max_steps or len(rates))
 
     output = check_output(output, resume)
-    state = load_state(output / "checkpoints") if resume else None
+    state = load_resumable(config, output, domains) if resume else None
     images = fingerprint(*domains)
-    if state:
-        check_changes(state.facts, config, images, rates)
     device = config.device
     target = setup_device(device.target, device.mode, device.id, seed=config.train.seed)
     model = CycleGAN(build_networks(config.model), config, rates)
-    _check_disk(output, model.networks, math.ceil(last / per_epoch), config)
+    todo = last - (state.facts["step"] if state else 0)
+    _check_disk(output, model.networks, math.ceil(todo / per_epoch), config, resume)
     for folder in ("samples", "checkpoints"):
         (output / folder).mkdir(exist_ok=True)
+    remove_leftovers(output)
     save_config(config, output / "config.yaml")
     if state:
         model.restore(state)
@@ -114,7 +136,6 @@ def train(
     stream = UnpairedStream(
         *domains, config.data, config.train.seed, epochs, start * config.data.batch_size, paired
     )
-    batches = create_dataset(stream).create_dict_iterator(num_epochs=1, output_numpy=True)
     metrics = output / "metrics.jsonl"
     bar = sys.stderr.isatty() if progress is None else progress
     fixed = {"config": config_values(config), "images": images, "rates": rates}
@@ -126,7 +147,7 @@ def train(
     ):
         if state:
             report.restore(state.facts["report"], start)
-        for step, batch in enumerate(batches, start + 1):
+        for step, batch in enumerate(iterate(stream), start + 1):
             losses = model.step(batch["real_a"], batch["real_b"])
             if step == start + 1:
                 stop.install()
@@ -146,21 +167,23 @@ def train(
             if step == last and not epoch_ends:  # not part of the state: a longer run goes on here
                 report.write_line(epoch, step, rates[step - 1])
                 report.end_epoch(epoch, epochs)
+            # The state comes last: whatever ends the program before, a resumed training makes the
+            # generators and pictures of this epoch again.
+            if epoch_ends or step == last:
+                _save_generators(model, config, output, epoch)
+                draw = step == last or epoch % (config.train.sample_every or math.inf) == 0
+                _report(model, config, output, epoch, samples if draw else (), health, target)
             _save(model, facts, output, config)
             saved_at = time.monotonic()
+            report.restart_clock()
+            if step == last:
+                break
             if stop.caught:
                 raise TrainingStopped(
                     f"stopped by {stop.caught.name} after step {step}, all of it saved; go on "
                     f"with\npython scripts/train.py --resume --output {output}",
                     status=128 + stop.caught,
                 )
-            if epoch_ends or step == last:
-                _save_generators(model, config, output, epoch)
-                draw = step == last or epoch % (config.train.sample_every or math.inf) == 0
-                _report(model, config, output, epoch, samples if draw else (), health, target)
-            report.restart_clock()
-            if step == last:
-                break
     return model
 
 
@@ -189,8 +212,8 @@ def _save_generators(model, config, output, epoch):
                 save_generator(generator, spec, folder / f"g_{direction.replace('2', '')}.ckpt")
     except (OSError, RuntimeError) as error:
         raise TrainingStopped(
-            f"{folder}: the generators could not be written ({error}); the state is saved, make "
-            f"room and use --resume"
+            f"{folder}: the generators could not be written ({error}).\nEarlier states are whole: "
+            f"make room, then python scripts/train.py --resume --output {output}"
         ) from error
 
 
@@ -241,7 +264,7 @@ def translate_samples(networks: Networks, samples) -> list[tuple]:
     return cycles
 
 
-def _check_disk(output, networks, epochs, config):
+def _check_disk(output, networks, epochs, config, resume):
     sizes = {
         name: 4 * sum(p.size for p in cell.trainable_params())
         for name, cell in vars(networks).items()
@@ -252,7 +275,8 @@ def _check_disk(output, networks, epochs, config):
     state = 3 * sum(sizes.values()) + pools  # weights and two moments
     kept = epochs // config.train.save_every
     pictures = epochs * 24 * 3 * config.data.crop_size**2 if config.train.sample_every else 0
-    needed = (config.train.keep + 1) * state + (kept + 2) * generators + pictures + 20e6
+    states = 1 if resume else config.train.keep + 1  # the others are there already
+    needed = states * state + (kept + 2) * generators + pictures + 20e6
     free = shutil.disk_usage(output).free
     if free < needed:
         raise UserError(

@@ -11,9 +11,10 @@ from tqdm import tqdm
 import mindspore as ms
 from mindspore import nn
 
-from cyclegan_ms.checkpoint import GeneratorSpec, atomic_path, load_generator
+from cyclegan_ms.checkpoint import GeneratorSpec, load_generator
 from cyclegan_ms.config import UserError
 from cyclegan_ms.data import convert_image, find_images, from_chw, read_image, to_chw
+from cyclegan_ms.files import atomic_path
 
 __all__ = ["Conversion", "Translator", "plan_outputs", "translate_files"]
 
@@ -53,12 +54,15 @@ class Translator:
                 raise UserError(f"{checkpoint}: not a finished run, it has no {missing[0]}")
         else:
             files = {"file": checkpoint}
-        offered = []
-        for path in files.values():
-            generator, spec = load_generator(path)
-            if direction in (spec.direction, spec.name):
+        found = [load_generator(path) for path in files.values()]
+        # By a2b and b2a first: domains may be called a and b, in either order.
+        for generator, spec in found:
+            if direction == spec.direction:
                 return cls(generator, spec)
-            offered += [spec.direction, spec.name]
+        for generator, spec in found:
+            if direction == spec.name:
+                return cls(generator, spec)
+        offered = [word for _, spec in found for word in (spec.direction, spec.name)]
         raise UserError(
             f"{checkpoint} does not translate {direction}; --direction can be {', '.join(offered)}"
         )
@@ -111,13 +115,14 @@ def plan_outputs(source, output) -> list[tuple[Path, Path]]:
     else:
         raise UserError(f"{source}: no such file or folder")
 
-    pairs, taken = [], set()
+    taken = {name for name in relative if name.suffix.lower() in _WRITABLE}
+    pairs = []
     for path, name in zip(files, relative):
-        if name.suffix.lower() not in _WRITABLE:
-            name = name.with_suffix(".png")
-        if name in taken:  # photo.gif beside photo.png
-            name = name.with_name(f"{name.stem}_{path.suffix[1:]}{name.suffix}")
-        taken.add(name)
+        if name not in taken:
+            kind, name = name.suffix[1:], name.with_suffix(".png")
+            while name in taken:  # photo.gif beside photo.png
+                name = name.with_name(f"{name.stem}_{kind}.png")
+            taken.add(name)
         pairs.append((path, output / name))
     existing = [target for _, target in pairs if target.exists()]
     if existing:
@@ -147,8 +152,9 @@ def translate_files(translator: Translator, pairs, progress: bool = False) -> Co
             target.parent.mkdir(parents=True, exist_ok=True)
             with atomic_path(target) as temporary:
                 image.save(temporary, **({"quality": 95} if "jp" in target.suffix.lower() else {}))
-        except (OSError, Image.DecompressionBombError) as error:
-            result.failed.append((source, str(error)))
+        except (OSError, MemoryError, RuntimeError) as error:  # too large, for the last two
+            reason = (str(error) or "out of memory").splitlines()[0]
+            result.failed.append((source, reason))
         else:
             result.written.append(target)
     return result

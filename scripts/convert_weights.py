@@ -28,6 +28,10 @@ def main(argv=None):
     output = Path(args.output)
     if output.exists():
         raise UserError(f"{output} exists already; nothing is overwritten")
+    if not output.parent.is_dir():
+        raise UserError(f"--output {output}: there is no folder {output.parent}")
+    if args.blocks is not None and args.blocks < 1:
+        raise UserError(f"--blocks must be at least 1, not {args.blocks}")
     if output.suffix not in (".ckpt", *PYTORCH):
         raise UserError(f"--output {output}: the ending must be .ckpt or one of {PYTORCH}")
 

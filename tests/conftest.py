@@ -33,9 +33,14 @@ def images(rng):
 
 
 @pytest.fixture
-def data_root(tmp_path, rng):
+def data_root(tmp_path):
+    """A data folder of `draw_folder`."""
+    return draw_folder(tmp_path / "data")
+
+
+def draw_folder(root):
     """A data folder: 3 reddish images of A, 2 bluish of B, and one of each to test with."""
-    root = tmp_path / "data"
+    rng = np.random.default_rng(0)
     for split, count in {"trainA": 3, "trainB": 2, "testA": 1, "testB": 1}.items():
         (root / split).mkdir(parents=True)
         for i in range(count):

@@ -1,6 +1,7 @@
 """Reading odd files, pairing, augmentation, workers, MindRecord."""
 
 import logging
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,11 +18,13 @@ from cyclegan_ms.data import (
     epoch_steps,
     find_images,
     from_chw,
+    iterate,
     load_domains,
     read_image,
     to_chw,
 )
 from cyclegan_ms.prepare import write_mindrecord
+from cyclegan_ms.resume import fingerprint
 
 SMALL = DataConfig(load_size=36, crop_size=32)
 
@@ -129,6 +132,32 @@ def test_unreadable_files_are_skipped_with_one_warning_each(data_root, caplog):
     text_file, cut_file = (record.getMessage() for record in caplog.records)
     assert text_file == f"skipped {folder / '00_text.jpg'}: not an image"
     assert cut_file.startswith(f"skipped {folder / '01_cut.png'}: ")
+
+
+def test_whatever_pillow_raises_is_an_unreadable_file(tmp_path):
+    """A bad EXIF chunk ends in a SyntaxError, a broken PPM header in a ValueError."""
+    image = Image.new("RGB", (4, 4))
+    image.save(tmp_path / "exif.png", exif=b"Exif\x00\x00nothing of the kind")
+    (tmp_path / "header.ppm").write_bytes(b"P6 4 x 255 ")
+    for name in ("exif.png", "header.ppm"):
+        with pytest.raises(OSError):
+            read_image(tmp_path / name)
+
+
+def test_a_domain_without_a_readable_image_stops_with_its_name(data_root):
+    domains = load_domains(DataConfig(str(data_root)), "train")
+    for path in domains[1].paths:
+        path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(UserError, match="trainB: none of its images can be decoded"):
+        list(iterate(UnpairedStream(*domains, SMALL)))
+
+
+def test_names_that_are_not_utf8(data_root):
+    source = data_root / "trainA" / "0.png"
+    Path(os.fsdecode(os.fsencode(str(data_root / "trainA")) + b"/Pf\xe4lzer.png")).write_bytes(
+        source.read_bytes()
+    )
+    assert len(fingerprint(*load_domains(DataConfig(str(data_root)), "train"))) == 16
 
 
 def test_nothing_left_to_decode(data_root):

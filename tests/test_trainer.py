@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from conftest import draw_folder
 from PIL import Image
 
 from cyclegan_ms.config import (
@@ -123,13 +124,7 @@ def test_a_loss_that_is_not_a_number_stops_with_the_step(images):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A run of two epochs and what it was configured with."""
-    root = tmp_path_factory.mktemp("data")
-    rng = np.random.default_rng(0)
-    for split, count in {"trainA": 3, "trainB": 2, "testA": 1, "testB": 2}.items():
-        (root / split).mkdir()
-        for i in range(count):
-            pixels = rng.integers(0, 255, (40, 40, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(root / split / f"{i}.png")
+    root = draw_folder(tmp_path_factory.mktemp("data"))
     config = tiny(root)
     output = tmp_path_factory.mktemp("runs") / "first"
     return train(config, output), config, output
@@ -155,8 +150,8 @@ def test_run_folder(finished):
         ),
     }
     assert load_config(output / "config.yaml") == config
-    # Three columns of 32 pixels per direction, gaps of 4, a header of 18, two rows.
-    assert Image.open(output / "samples" / "epoch_0001.png").size == (6 * 36 + 4, 18 + 2 * 36)
+    # Three columns of 32 pixels per direction, gaps of 4, a header of 18, one row.
+    assert Image.open(output / "samples" / "epoch_0001.png").size == (6 * 36 + 4, 18 + 36)
 
 
 def test_metrics(finished):

@@ -86,8 +86,9 @@ def test_names_are_kept(tmp_path):
     pairs = plan_outputs(source, tmp_path / "out")
     result = translate_files(Translator(Negative(), SPEC), pairs)
     written = {str(p.relative_to(tmp_path / "out")) for p in result.written}
-    assert written == {"a.jpg", "b.PNG", "sub/c.webp", "d.png", "d_png.png"}
+    assert written == {"a.jpg", "b.PNG", "sub/c.webp", "d.png", "d_gif.png"}
     assert not result.failed
+    assert dict(pairs)[source / "d.png"] == tmp_path / "out" / "d.png"
     for path in result.written:
         image = Image.open(path)
         assert image.size == (9, 7)

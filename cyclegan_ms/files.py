@@ -1,0 +1,29 @@
+"""Files that appear complete or not at all."""
+
+import os
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+
+__all__ = ["atomic_path", "remove_leftovers"]
+
+
+@contextmanager
+def atomic_path(path):
+    """A temporary name beside `path`, moved to `path` at the end, or removed after an error."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder) -> None:
+    """Remove what killed processes left half-written below a folder of this package's own."""
+    for path in sorted(Path(folder).rglob(".*.tmp*")):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
