@@ -125,6 +125,7 @@ class Layout:
         return torch._utils._rebuild_tensor_v2, self.arguments
 
 
+@pytest.mark.filterwarnings("ignore:TypedStorage is deprecated")
 @pytest.mark.parametrize("shape,strides", [((10**8,), (0,)), ((5,), (1,)), ((2,), (-1,))])
 def test_layouts_outside_of_the_storage_are_refused(shape, strides, tmp_path):
     torch.save({"model.1.weight": Layout(shape, strides)}, tmp_path / "x.pth")
