@@ -319,16 +319,12 @@ class _TensorUnpickler(pickle.Unpickler):
         return name, str(key), size
 
 
-def _resolve_all(state, storages):
+def _tensors(path, state):
+    """The dictionary of tensors that a pickle held, alone or under `state_dict`."""
     state = state.get("state_dict", state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(v, _Tensor) for v in state.values()):
-        raise UserError("holds something else than a dictionary of tensors")
-    return {str(name): tensor.resolve(storages) for name, tensor in state.items()}
-
-
-def _used_storages(state):
-    state = state.get("state_dict", state) if isinstance(state, dict) else {}
-    return {v.storage for v in state.values() if isinstance(v, _Tensor)}
+        raise UserError(f"{path}: holds something else than a dictionary of tensors")
+    return {str(name): tensor for name, tensor in state.items()}
 
 
 def _read_zip(path):
@@ -337,15 +333,15 @@ def _read_zip(path):
         pickled = next(name for name in names if name.endswith("data.pkl"))
         root = pickled.removesuffix("data.pkl")
         with archive.open(pickled) as file:
-            state = _TensorUnpickler(file).load()
+            tensors = _tensors(path, _TensorUnpickler(file).load())
         storages = {}
-        for name, key, size in _used_storages(state):
+        for name, key, size in {tensor.storage for tensor in tensors.values()}:
             entry = archive.getinfo(f"{root}data/{key}")
             dtype = np.dtype(_STORAGES[name])
             if entry.file_size != size * dtype.itemsize:
                 raise ValueError("a storage's length is not as announced")
             storages[key] = np.frombuffer(archive.read(entry), dtype)
-    return _named(path, state, storages)
+    return {name: tensor.resolve(storages) for name, tensor in tensors.items()}
 
 
 def _read_legacy(path):
@@ -356,8 +352,9 @@ def _read_legacy(path):
             raise ValueError("no magic number")
         _TensorUnpickler(file).load()
         _TensorUnpickler(file).load()
-        state = _TensorUnpickler(file).load()
-        kinds = {key: (np.dtype(_STORAGES[name]), n) for name, key, n in _used_storages(state)}
+        tensors = _tensors(path, _TensorUnpickler(file).load())
+        used = {tensor.storage for tensor in tensors.values()}
+        kinds = {key: (np.dtype(_STORAGES[name]), n) for name, key, n in used}
         storages = {}
         for key in map(str, _TensorUnpickler(file).load()):
             (count,) = struct.unpack("<q", file.read(8))
@@ -366,14 +363,7 @@ def _read_legacy(path):
                 raise ValueError("a storage's length is not as announced")
             data = file.read(count * dtype.itemsize)
             storages[key] = np.frombuffer(data, dtype, count)
-    return _named(path, state, storages)
-
-
-def _named(path, state, storages):
-    try:
-        return _resolve_all(state, storages)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
+    return {name: tensor.resolve(storages) for name, tensor in tensors.items()}
 
 
 # ------------------------------------------------------------------------------ and back again
