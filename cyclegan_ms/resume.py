@@ -32,14 +32,14 @@ def fingerprint(*domains) -> str:
     return hashlib.sha256(os.fsencode(names)).hexdigest()[:16]
 
 
-def check_changes(facts: dict, config: Config, images: str, rates: list[float]) -> None:
+def check_changes(facts: dict, config: Config, images: str, same_rates: bool) -> None:
     """Compare a saved state with what it is to be resumed as; say the differences.
 
     Args:
-        facts: of the state; `config`, `images`, `step` and `rates` are used.
+        facts: of the state; `config`, `images` and `step` are used.
         config: the configuration to go on with.
         images: fingerprint of the images to go on with.
-        rates: the learning rate of every step to go on with.
+        same_rates: whether the steps already done had the learning rates of `config`.
 
     Raises:
         UserError: a difference that would make another training of it.
@@ -49,7 +49,7 @@ def check_changes(facts: dict, config: Config, images: str, rates: list[float]) 
     sound = set(_FREE)
     if images == facts["images"]:
         sound.add("data.root")
-    if rates[: facts["step"]] == facts["rates"][: facts["step"]]:
+    if same_rates:
         sound |= {"train.epochs", "train.decay_epochs"}
     elif changed & {"train.epochs", "train.decay_epochs"}:
         raise UserError(

@@ -57,10 +57,10 @@ def check_output(output, resume: bool = False) -> Path:
     return output
 
 
-def config_rates(config: Config, per_epoch: int) -> list[float]:
-    """The learning rate of every step of a training."""
-    t = config.train
-    return learning_rates(t.learning_rate, t.epochs, t.decay_epochs, per_epoch)
+def config_rates(values: dict, per_epoch: int) -> list[float]:
+    """The learning rate of every step of a training, from its `config_values`."""
+    keys = ("learning_rate", "epochs", "decay_epochs")
+    return learning_rates(*(values[f"train.{key}"] for key in keys), per_epoch)
 
 
 def load_resumable(config: Config, output, domains) -> TrainingState:
@@ -70,8 +70,12 @@ def load_resumable(config: Config, output, domains) -> TrainingState:
         UserError: there is none, or settings or images have changed too much.
     """
     state = load_state(Path(output) / "checkpoints")
-    rates = config_rates(config, epoch_steps(*domains, config.data.batch_size))
-    check_changes(state.facts, config, fingerprint(*domains), rates)
+    per_epoch = epoch_steps(*domains, config.data.batch_size)
+    before, after = (
+        config_rates(values, per_epoch)[: state.facts["step"]]
+        for values in (state.facts["config"], config_values(config))
+    )
+    check_changes(state.facts, config, fingerprint(*domains), before == after)
     return state
 
 
@@ -104,7 +108,7 @@ def train(
         del tests  # a MindRecord file is held in memory
     per_epoch = epoch_steps(*domains, config.data.batch_size)
     epochs = config.train.epochs
-    rates = config_rates(config, per_epoch)
+    rates = config_rates(config_values(config), per_epoch)
     last = min(len(rates), config.train.max_steps or len(rates))
 
     output = check_output(output, resume)
@@ -138,7 +142,7 @@ def train(
     )
     metrics = output / "metrics.jsonl"
     bar = sys.stderr.isatty() if progress is None else progress
-    fixed = {"config": config_values(config), "images": images, "rates": rates}
+    fixed = {"config": config_values(config), "images": images}
     saved_at = time.monotonic()
     health = Health()
     with (
