@@ -71,11 +71,12 @@ def train(argv=None):
     from cyclegan_ms.trainer import train as run_training
 
     try:
-        run_training(config, output, args.resume, stop=stop)
+        model = run_training(config, output, args.resume, stop=stop)
     except TrainingStopped as error:
         print(error, file=sys.stderr)
         return error.status
-    print(f"trained: {output}/g_ab.ckpt, {output}/g_ba.ckpt, pictures in {output}/samples")
+    if model.device.leads:
+        print(f"trained: {output}/g_ab.ckpt, {output}/g_ba.ckpt, pictures in {output}/samples")
     return 0
 
 

@@ -61,7 +61,7 @@ class DataConfig:
     flip: bool = True
     """mirror half of the images"""
     batch_size: PositiveInt = 1
-    """images of each domain per step"""
+    """images of each domain per step, on each device"""
     workers: NonNegativeInt = 0
     """threads that decode images; 0 takes one per core, up to 8"""
     max_images: NonNegativeInt = 0
@@ -129,6 +129,8 @@ class TrainConfig:
     """complete states to keep"""
     state_minutes: NonNegativeFloat = 15.0
     """save a complete state when the last one is older, besides after every epoch"""
+    tensorboard: bool = False
+    """write metrics and sample pictures for TensorBoard too (needs tensorboardX)"""
 
 
 @dataclass(frozen=True)
@@ -141,8 +143,8 @@ class DeviceConfig:
     """graph compiles first and is faster; pynative starts at once and can be debugged"""
     id: NonNegativeInt = 0
     """which device of the target"""
-    amp: Literal["O0"] = "O0"
-    """O0 computes in float32"""
+    amp: Literal["O0", "O2", "bf16"] = "O0"
+    """O0 computes in float32, O2 in float16 with a loss scale, bf16 in bfloat16 (Ascend only)"""
 
 
 @dataclass(frozen=True)

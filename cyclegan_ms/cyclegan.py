@@ -10,7 +10,7 @@ from mindspore import nn, ops
 
 from cyclegan_ms.checkpoint import TrainingState, capture_state, restore_state
 from cyclegan_ms.config import Config, ModelConfig
-from cyclegan_ms.device import quiet_mindspore
+from cyclegan_ms.device import Device, quiet_mindspore, watch_workers
 from cyclegan_ms.image_pool import ImagePool
 from cyclegan_ms.losses import AdversarialLoss, DiscriminatorLoss, GeneratorLoss
 from cyclegan_ms.networks import PatchGANDiscriminator, ResNetGenerator
@@ -91,13 +91,23 @@ class CycleGAN:
 
     Args:
         networks: the four networks.
-        config: the sections loss and train are used.
+        config: the sections loss and train are used, and device.amp.
         rates: the learning rate of every step.
+        device: where to compute; with several workers their gradients are averaged, and the pools
+            are one for all, the same in every worker.
     """
 
-    def __init__(self, networks: Networks, config: Config, rates: list[float]):
+    def __init__(
+        self,
+        networks: Networks,
+        config: Config,
+        rates: list[float],
+        device: Device | None = None,
+    ):
         self.networks = networks
-        n, loss, train = networks, config.loss, config.train
+        self.device = device or Device()
+        loss, train, amp = config.loss, config.train, config.device.amp
+        n = Networks(**{name: _in_precision(cell, amp) for name, cell in vars(networks).items()})
         adversarial = AdversarialLoss(loss.gan)
         self.generator_loss = GeneratorLoss(
             n.g_ab, n.g_ba, n.d_a, n.d_b, adversarial,
@@ -112,20 +122,30 @@ class CycleGAN:
         epsilon = 1e-8 if tutorial else 1e-8 * math.sqrt(1 - 0.999)
         self.optimizer_g = _adam((n.g_ab, n.g_ba), rates, train.beta1, epsilon)
         self.optimizer_d = _adam((n.d_a, n.d_b), rates, train.beta1, epsilon)
-        self.step_g = CheckedStep(self.generator_loss, self.optimizer_g).set_train()
-        self.step_d = CheckedStep(self.discriminator_loss, self.optimizer_d).set_train()
+        step = ScaledStep if amp == "O2" else CheckedStep
+        self.step_g = step(self.generator_loss, self.optimizer_g).set_train()
+        self.step_d = step(self.discriminator_loss, self.optimizer_d).set_train()
         self.pool_a = ImagePool(train.pool_size, [train.seed, 2, 0])
         self.pool_b = ImagePool(train.pool_size, [train.seed, 2, 1])
         self.steps_done = 0
 
     def capture(self, facts: dict) -> TrainingState:
         """All that changes while training, with `facts`, which holds the step."""
-        return capture_state(vars(self.networks), *self._changing(), facts)
+        scales = [[s.scale_value.item(), s.counter.item()] for s in self._scalers()]
+        return capture_state(
+            vars(self.networks), *self._changing(), {**facts, "loss_scales": scales}
+        )
 
     def restore(self, state: TrainingState) -> None:
         """Go on from what `capture` gave, in a model built from the same configuration."""
         restore_state(state, vars(self.networks), *self._changing())
+        for scaler, (scale, counter) in zip(self._scalers(), state.facts["loss_scales"]):
+            scaler.scale_value.set_data(ms.Tensor(scale, ms.float32))
+            scaler.counter.set_data(ms.Tensor(counter, ms.int32))
         self.steps_done = state.facts["step"]
+
+    def _scalers(self):
+        return [step.scaler for step in (self.step_g, self.step_d) if hasattr(step, "scaler")]
 
     def _changing(self):
         optimizers = {"optimizer_g": self.optimizer_g, "optimizer_d": self.optimizer_d}
@@ -135,18 +155,21 @@ class CycleGAN:
         """One update of both generators, then one of both discriminators on pooled fakes.
 
         real_a (N, C_a, H, W), real_b (N, C_b, H, W) float32 in [-1, 1]. Returns every loss term
-        with its weight, by name.
+        with its weight, by name: the mean over all workers.
 
         Raises:
             TrainingStopped: a loss or a gradient is not finite.
+            WorkerLost: another worker is gone.
         """
         real_a, real_b = ms.Tensor(real_a), ms.Tensor(real_b)
-        (_, terms_g, fake_a, fake_b), finite_g = self.step_g(real_a, real_b)
-        pooled_a = ms.Tensor(self.pool_a.query(fake_a.asnumpy()))
-        pooled_b = ms.Tensor(self.pool_b.query(fake_b.asnumpy()))
-        (_, terms_d), finite_d = self.step_d(real_a, real_b, pooled_a, pooled_b)
+        with watch_workers(self.device.workers):
+            (_, terms_g, fake_a, fake_b), finite_g = self.step_g(real_a, real_b)
+            pooled_a = self._pooled(self.pool_a, fake_a)
+            pooled_b = self._pooled(self.pool_b, fake_b)
+            (_, terms_d), finite_d = self.step_d(real_a, real_b, pooled_a, pooled_b)
+            terms = np.concatenate([terms_g.asnumpy(), terms_d.asnumpy()])
         names = (*self.generator_loss.terms, *self.discriminator_loss.terms)
-        values = np.concatenate([terms_g.asnumpy(), terms_d.asnumpy()])
+        values = self.device.gather(terms[None]).mean(axis=0)
         losses = dict(zip(names, values.tolist()))
         self.steps_done += 1
         finite = np.isfinite(values).all()
@@ -158,6 +181,12 @@ class CycleGAN:
                 f"Try a lower train.learning_rate, loss.gan lsgan, or look for damaged images."
             )
         return losses
+
+    def _pooled(self, pool, fakes):
+        """This worker's part of what the pool gives for the fakes of all of them."""
+        start = self.device.rank * len(fakes)
+        everyones = pool.query(self.device.gather(fakes.asnumpy()))
+        return ms.Tensor(everyones[start : start + len(fakes)])
 
 
 class CheckedStep(nn.TrainOneStepCell):
@@ -177,6 +206,50 @@ class CheckedStep(nn.TrainOneStepCell):
         gradients = self.grad_reducer(gradients)
         finite = ms.amp.all_finite(gradients)
         return ops.depend(outputs, self.optimizer(gradients)), finite
+
+
+class ScaledStep(nn.TrainOneStepCell):
+    """`CheckedStep` in float16: the loss is multiplied by a scale, so that small gradients do not
+    vanish.
+
+    Where gradients overflow, the update is left out and the scale halved; after 1000 good steps it
+    doubles (Micikevicius et al. 2018, section 3.2). The boolean tells False only for an overflow at
+    scale 1, which no scale can mend.
+    """
+
+    def __init__(self, network: nn.Cell, optimizer: nn.Cell):
+        super().__init__(network, optimizer)
+        self.scaler = ms.amp.DynamicLossScaler(2.0**16, 2, 1000)
+        self.scaled = _ScaledLoss(network, self.scaler)
+        self.forward_backward = ops.value_and_grad(self.scaled, None, self.weights, has_aux=True)
+
+    def construct(self, *inputs):
+        outputs, gradients = self.forward_backward(*inputs)
+        gradients = self.scaler.unscale(self.grad_reducer(gradients))
+        finite = ms.amp.all_finite(gradients)
+        hopeless = ops.logical_and(ops.logical_not(finite), self.scaler.scale_value <= 1)
+        if finite:
+            outputs = ops.depend(outputs, self.optimizer(gradients))
+        outputs = ops.depend(outputs, self.scaler.adjust(finite))
+        return outputs, ops.logical_not(hopeless)
+
+
+class _ScaledLoss(nn.Cell):
+    def __init__(self, network, scaler):
+        super().__init__(auto_prefix=False)
+        self.network, self.scaler = network, scaler
+
+    def construct(self, *inputs):
+        outputs = self.network(*inputs)
+        return (self.scaler.scale(outputs[0]), *outputs[1:])
+
+
+def _in_precision(network, amp):
+    """The network with inputs and outputs in float32 that computes as `amp` says."""
+    if amp == "O0":
+        return network
+    kind = {"O2": ms.float16, "bf16": ms.bfloat16}[amp]
+    return ms.amp.auto_mixed_precision(network, "O2", dtype=kind)
 
 
 def _adam(cells, rates, beta1, epsilon):

@@ -248,18 +248,32 @@ class UnpairedStream:
         epochs: length of the stream.
         start: number of the first pair to hand out, to go on where an earlier stream ended.
         paired: draw one order for both domains, so that image i of A always meets image i of B.
+        rank: which of the `workers` that share the stream this is: a step has batch_size pairs for
+            each of them, one worker's after the other's.
+        workers: how many there are.
     """
 
     def __init__(
-        self, domain_a, domain_b, config: DataConfig, seed=0, epochs=1, start=0, paired=False
+        self,
+        domain_a,
+        domain_b,
+        config: DataConfig,
+        seed=0,
+        epochs=1,
+        start=0,
+        paired=False,
+        rank=0,
+        workers=1,
     ):
         self.domains = (domain_a, domain_b)
         self.config = config
         self.seed = seed
         self.start = start
         self.paired = paired
-        self.epoch_images = epoch_steps(domain_a, domain_b, config.batch_size) * config.batch_size
-        self.length = epochs * self.epoch_images - start
+        self.rank, self.workers = rank, workers
+        per_step = config.batch_size * workers
+        self.epoch_images = epoch_steps(domain_a, domain_b, per_step) * per_step
+        self.length = (epochs * self.epoch_images - start) // workers
         self.failure: UserError | None = None
 
     def __len__(self):
@@ -267,14 +281,16 @@ class UnpairedStream:
 
     def __getitem__(self, item):
         """real_a (C_a, S, S) and real_b (C_b, S, S), float32 in [-1, 1], S the crop size."""
+        step, within = divmod(int(item), self.config.batch_size)
+        number = (step * self.workers + self.rank) * self.config.batch_size + within
         try:
-            return self._pair(item)
+            return self._pair(self.start + number)
         except UserError as error:
             self.failure = error
             raise
 
-    def _pair(self, item):
-        epoch, position = divmod(int(item) + self.start, self.epoch_images)
+    def _pair(self, number):
+        epoch, position = divmod(number, self.epoch_images)
         pair = []
         for side, domain in enumerate(self.domains):
             order = _order(self.seed, 0 if self.paired else side, epoch, len(domain))
@@ -289,9 +305,9 @@ def _order(seed, side, epoch, count):
     return np.random.default_rng([seed, 0, side, epoch]).permutation(count)
 
 
-def epoch_steps(domain_a, domain_b, batch_size: int) -> int:
-    """Steps of an epoch: the larger domain in whole batches, rounded up."""
-    return -(-max(len(domain_a), len(domain_b)) // batch_size)
+def epoch_steps(domain_a, domain_b, per_step: int) -> int:
+    """Steps of an epoch: the larger domain in whole batches of all workers, rounded up."""
+    return -(-max(len(domain_a), len(domain_b)) // per_step)
 
 
 def augment(image, config: DataConfig, rng: np.random.Generator) -> np.ndarray:

@@ -1,13 +1,24 @@
-"""The context switches: Ascend, GPU, CPU; Graph, PyNative; seed; the oneDNN guard."""
+"""The context switches: Ascend, GPU, CPU; Graph, PyNative; seed; workers; the oneDNN guard."""
 
 import logging
 import os
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.metadata import version
+
+import numpy as np
 
 from cyclegan_ms.config import UserError
 
-__all__ = ["guard_onednn", "needs_onednn_guard", "quiet_mindspore", "setup_device"]
+__all__ = [
+    "Device",
+    "WorkerLost",
+    "check_precision",
+    "guard_onednn",
+    "needs_onednn_guard",
+    "quiet_mindspore",
+    "setup_device",
+]
 
 log = logging.getLogger(__name__)
 
@@ -15,6 +26,52 @@ _INSTALL = {
     "Ascend": "it needs a machine with Ascend NPUs, their driver and the CANN toolkit",
     "GPU": "it needs an NVIDIA GPU, CUDA 11.1 or 11.6 with cuDNN, and MindSpore's Linux wheel",
 }
+
+
+class WorkerLost(Exception):
+    """A process of a training on several devices has died, and the others cannot go on."""
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where this process computes, and its place among the workers of a training."""
+
+    target: str = "CPU"
+    rank: int = 0
+    workers: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this worker writes and speaks for all."""
+        return self.rank == 0
+
+    def gather(self, array: np.ndarray) -> np.ndarray:
+        """Arrays (N, ...) of all workers, joined to (workers * N, ...) in the order of their ranks.
+
+        Raises:
+            WorkerLost: another worker is gone; noticed after half a minute.
+        """
+        if self.workers == 1:
+            return array
+        import mindspore as ms
+
+        with watch_workers(self.workers):
+            return ms.ops.AllGather()(ms.Tensor(array)).asnumpy()
+
+    def agree(self, number: int = 0) -> int:
+        """The largest of all workers' numbers, on all of them; none goes on before all are here."""
+        return int(self.gather(np.array([number], np.int32)).max())
+
+
+@contextmanager
+def watch_workers(workers: int):
+    """Turns what MindSpore raises when a worker is gone into `WorkerLost`."""
+    try:
+        yield
+    except RuntimeError as error:
+        if workers == 1:
+            raise
+        raise WorkerLost(str(error).strip().splitlines()[0]) from error
 
 
 def needs_onednn_guard(mindspore_version: str, cpu_has_avx512: bool) -> bool:
@@ -43,17 +100,26 @@ def guard_onednn() -> None:
     log.info("set ONEDNN_MAX_CPU_ISA=AVX2: this MindSpore's convolutions are 100x slower without")
 
 
-def setup_device(target: str = "auto", mode: str = "graph", device_id: int = 0, seed=None) -> str:
-    """Choose device and execution mode for this process and say which; returns the target.
+def setup_device(
+    target: str = "auto",
+    mode: str = "graph",
+    device_id: int = 0,
+    seed=None,
+    join: bool = False,
+) -> Device:
+    """Choose device and execution mode for this process and say which.
 
     Args:
         target: `auto`, `Ascend`, `GPU` or `CPU`. `auto` takes the first that is there.
         mode: `graph` or `pynative`.
         device_id: which device of the target.
         seed: of MindSpore's random streams; None leaves them alone.
+        join: train together with the other processes that `msrun` started, if it did. Its
+            scheduler stays in here until they end, and exits.
 
     Raises:
         UserError: the target, or the device of that number, is not there.
+        WorkerLost: in the scheduler, when a worker has died.
     """
     import mindspore as ms
 
@@ -69,6 +135,11 @@ def setup_device(target: str = "auto", mode: str = "graph", device_id: int = 0, 
         )
     else:
         why = ""
+    join = join and "MS_ROLE" in os.environ
+    if join:
+        if device_id:
+            raise UserError("device.id must be 0 with msrun: each worker takes a device of its own")
+        device_id = int(os.environ.get("DEVICE_ID", 0))
     if target != "CPU" and device_id >= there[target]:
         raise UserError(f"device.id {device_id}: this machine has {there[target]} {target} devices")
 
@@ -78,10 +149,47 @@ def setup_device(target: str = "auto", mode: str = "graph", device_id: int = 0, 
     else:
         ms.set_device(target, device_id)
     ms.set_context(mode=ms.GRAPH_MODE if mode == "graph" else ms.PYNATIVE_MODE)
+    device = Device(target, *_join_workers()) if join else Device(target)
     if seed is not None:
         ms.set_seed(seed)
-    log.info("MindSpore %s on %s%s, %s mode", ms.__version__, target, why, mode)
-    return target
+    place = f", worker {device.rank} of {device.workers}" if join else ""
+    log.info("MindSpore %s on %s%s, %s mode%s", ms.__version__, target, why, mode, place)
+    return device
+
+
+def _join_workers():
+    import mindspore as ms
+    from mindspore import communication
+
+    workers = int(os.environ.get("MS_WORKER_NUM", 2))
+    with watch_workers(workers):
+        communication.init()
+    rank, workers = communication.get_rank(), communication.get_group_size()
+    if workers > 1:
+        ms.set_auto_parallel_context(
+            parallel_mode=ms.ParallelMode.DATA_PARALLEL, gradients_mean=True
+        )
+    if rank:  # the first worker speaks for all; warnings are each one's own
+        logging.getLogger("cyclegan_ms").setLevel(logging.WARNING)
+    return rank, workers
+
+
+def check_precision(amp: str, target: str) -> None:
+    """Whether a target can compute in the precision `amp`: `O0`, `O2` or `bf16`.
+
+    Raises:
+        UserError: it cannot.
+    """
+    if amp == "bf16" and target != "Ascend":
+        raise UserError(
+            f"device.amp bf16 is not available on {target}: MindSpore has bfloat16 convolutions "
+            f"on Ascend only; use O0" + (" or O2" if target == "GPU" else "")
+        )
+    if amp == "O2" and target == "CPU":
+        log.warning(
+            "device.amp O2 gains nothing on CPU, which has no float16 convolutions: MindSpore "
+            "rounds their inputs to float16 and computes in float32, slower than O0"
+        )
 
 
 def _count(target):

@@ -6,6 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 from string import Template
 
+from cyclegan_ms.device import Device
 from cyclegan_ms.files import atomic_path
 
 __all__ = ["environment", "write_page"]
@@ -42,11 +43,14 @@ $samples
 """)
 
 
-def environment(target: str) -> dict[str, str]:
+def environment(device: Device) -> dict[str, str]:
     """What a run depended on besides its settings."""
     facts = {name: version(name) for name in ("mindspore", "numpy", "pillow")}
-    machine = f"{platform.system()} {platform.machine()}"
-    return {**facts, "python": platform.python_version(), "device": target, "machine": machine}
+    facts["python"] = platform.python_version()
+    facts["device"] = device.target
+    if device.workers > 1:
+        facts["workers"] = str(device.workers)
+    return {**facts, "machine": f"{platform.system()} {platform.machine()}"}
 
 
 def write_page(output, rows: list[dict], facts: dict[str, str]) -> None:

@@ -34,9 +34,11 @@ class Progress:
         batch_images: images per step, both domains together.
         log_every: steps between lines.
         bar: whether to show a progress bar.
+        board: takes every line too, if given.
     """
 
-    def __init__(self, path, steps: int, batch_images: int, log_every: int, bar: bool):
+    def __init__(self, path, steps: int, batch_images: int, log_every: int, bar: bool, board=None):
+        self.board = board
         self.path = Path(path)
         self.file = open(path, "ab")  # noqa: SIM115 - closed in __exit__
         self.batch_images = batch_images
@@ -114,6 +116,8 @@ class Progress:
         row["images_per_s"] = round(self.batch_images / step_s, 2)
         self.file.write(json.dumps(row).encode() + b"\n")
         self.file.flush()
+        if self.board:
+            self.board.metrics(row)
         self.window, self.times = _Mean(), []
 
     def end_epoch(self, epoch: int, epochs: int) -> None:

@@ -19,6 +19,7 @@ _FREE = {
     "train.sample_every",
     "train.state_minutes",
     "train.keep",
+    "train.tensorboard",
     "device.target",
     "device.mode",
     "device.id",
@@ -32,14 +33,19 @@ def fingerprint(*domains) -> str:
     return hashlib.sha256(os.fsencode(names)).hexdigest()[:16]
 
 
-def check_changes(facts: dict, config: Config, images: str, same_rates: bool) -> None:
+def check_changes(
+    facts: dict, config: Config, images: str, same_rates: bool, workers: int = 1
+) -> None:
     """Compare a saved state with what it is to be resumed as; say the differences.
 
+    Another number of workers is sound, up to rounding, where a step keeps its images.
+
     Args:
-        facts: of the state; `config`, `images` and `step` are used.
+        facts: of the state; `config`, `images`, `workers` and `step` are used.
         config: the configuration to go on with.
         images: fingerprint of the images to go on with.
         same_rates: whether the steps already done had the learning rates of `config`.
+        workers: how many share a step from now on.
 
     Raises:
         UserError: a difference that would make another training of it.
@@ -47,6 +53,22 @@ def check_changes(facts: dict, config: Config, images: str, same_rates: bool) ->
     before, after = facts["config"], config_values(config)
     changed = {key for key in after if before.get(key) != after[key]}
     sound = set(_FREE)
+    workers_before = facts["workers"]
+    if workers != workers_before:
+        per_step = before["data.batch_size"] * workers_before
+        if config.data.batch_size * workers != per_step:
+            fit = (
+                f"give --data.batch_size {per_step // workers}"
+                if per_step % workers == 0
+                else f"take a number of workers that divides {per_step}"
+            )
+            raise UserError(
+                f"--resume: a step of this run has {per_step} images per domain "
+                f"(data.batch_size {before['data.batch_size']} on {workers_before} workers), not "
+                f"{config.data.batch_size * workers}; {fit}"
+            )
+        sound.add("data.batch_size")
+        log.info("resumed on %d workers instead of %d", workers, workers_before)
     if images == facts["images"]:
         sound.add("data.root")
     if same_rates:

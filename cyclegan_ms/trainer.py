@@ -2,10 +2,12 @@
 
 import logging
 import math
+import os
 import shutil
 import sys
 import time
 from pathlib import Path
+from signal import Signals
 
 import numpy as np
 
@@ -21,13 +23,14 @@ from cyclegan_ms.checkpoint import (
 from cyclegan_ms.config import Config, UserError, config_values, save_config
 from cyclegan_ms.cyclegan import CycleGAN, Networks, TrainingStopped, build_networks, learning_rates
 from cyclegan_ms.data import UnpairedStream, epoch_steps, iterate, load_domains
-from cyclegan_ms.device import setup_device
+from cyclegan_ms.device import WorkerLost, check_precision, setup_device
 from cyclegan_ms.files import atomic_path, remove_leftovers
 from cyclegan_ms.health import Health
 from cyclegan_ms.interrupt import StopRequest
 from cyclegan_ms.page import environment, write_page
 from cyclegan_ms.report import Progress, cycle_grid, draw_losses, read_metrics, sample_images
 from cyclegan_ms.resume import check_changes, fingerprint
+from cyclegan_ms.tensorboard import Board, require_tensorboard
 
 __all__ = ["check_output", "generator_spec", "train", "translate_samples"]
 
@@ -63,19 +66,25 @@ def config_rates(values: dict, per_epoch: int) -> list[float]:
     return learning_rates(*(values[f"train.{key}"] for key in keys), per_epoch)
 
 
-def load_resumable(config: Config, output, domains) -> TrainingState:
+def load_resumable(config: Config, output, domains, workers: int = 1) -> TrainingState:
     """The newest whole state of a run, if a training so configured may go on from it.
+
+    Args:
+        config: the configuration to go on with.
+        output: the run folder.
+        domains: the images to go on with.
+        workers: how many share a step.
 
     Raises:
         UserError: there is none, or settings or images have changed too much.
     """
     state = load_state(Path(output) / "checkpoints")
-    per_epoch = epoch_steps(*domains, config.data.batch_size)
+    per_epoch = epoch_steps(*domains, config.data.batch_size * workers)
     before, after = (
         config_rates(values, per_epoch)[: state.facts["step"]]
         for values in (state.facts["config"], config_values(config))
     )
-    check_changes(state.facts, config, fingerprint(*domains), before == after)
+    check_changes(state.facts, config, fingerprint(*domains), before == after, workers)
     return state
 
 
@@ -99,30 +108,49 @@ def train(
         UserError: images, folder, disk or device are not as needed; before the first step.
         TrainingStopped: diverged, interrupted by SIGINT or SIGTERM, or a state cannot be written.
     """
+    try:
+        return _train(config, Path(output), resume, progress, stop)
+    except WorkerLost as error:
+        raise TrainingStopped(
+            f"ERROR: a worker of this training failed or is gone ({error}); the others cannot go "
+            f"on.\nThe states in {output}/checkpoints are whole; go on with\n"
+            f"{_resume_command(output, 2)}"
+        ) from error
+
+
+def _train(config, output, resume, progress, stop):
+    if config.train.tensorboard:
+        require_tensorboard()
     channels = (config.model.channels_a, config.model.channels_b)
     domains = load_domains(config.data, "train", channels)
+    where = config.device
+    device = setup_device(where.target, where.mode, where.id, config.train.seed, join=True)
+    check_precision(where.amp, device.target)
+    leads = device.leads
     samples = []
-    if config.train.sample_every:
+    if config.train.sample_every and leads:
         tests = load_domains(config.data, "test", channels)
         samples = [sample_images(domain, config.data.crop_size) for domain in tests]
         del tests  # a MindRecord file is held in memory
-    per_epoch = epoch_steps(*domains, config.data.batch_size)
+    per_step = config.data.batch_size * device.workers
+    per_epoch = epoch_steps(*domains, per_step)
     epochs = config.train.epochs
     rates = config_rates(config_values(config), per_epoch)
     last = min(len(rates), config.train.max_steps or len(rates))
 
-    output = check_output(output, resume)
-    state = load_resumable(config, output, domains) if resume else None
+    if leads:
+        check_output(output, resume)
+    device.agree()  # nobody writes there before it was looked at
+    state = load_resumable(config, output, domains, device.workers) if resume else None
     images = fingerprint(*domains)
-    device = config.device
-    target = setup_device(device.target, device.mode, device.id, seed=config.train.seed)
-    model = CycleGAN(build_networks(config.model), config, rates)
+    model = CycleGAN(build_networks(config.model), config, rates, device)
     todo = last - (state.facts["step"] if state else 0)
-    _check_disk(output, model.networks, math.ceil(todo / per_epoch), config, resume)
-    for folder in ("samples", "checkpoints"):
-        (output / folder).mkdir(exist_ok=True)
-    remove_leftovers(output)
-    save_config(config, output / "config.yaml")
+    if leads:
+        _check_disk(output, model.networks, math.ceil(todo / per_epoch), config, resume)
+        for folder in ("samples", "checkpoints"):
+            (output / folder).mkdir(exist_ok=True)
+        remove_leftovers(output)
+        save_config(config, output / "config.yaml")
     if state:
         model.restore(state)
     start = model.steps_done
@@ -138,18 +166,21 @@ def train(
     # The notebook's file fixes which images go together; the paper pairs them anew each epoch.
     paired = config.model.variant == "tutorial" and Path(config.data.root).is_file()
     stream = UnpairedStream(
-        *domains, config.data, config.train.seed, epochs, start * config.data.batch_size, paired
-    )
-    metrics = output / "metrics.jsonl"
-    bar = sys.stderr.isatty() if progress is None else progress
-    fixed = {"config": config_values(config), "images": images}
+        *domains, config.data, config.train.seed, epochs, start * per_step, paired,
+        device.rank, device.workers,
+    )  # fmt: skip
+    # Only the first worker writes.
+    metrics = output / "metrics.jsonl" if leads else os.devnull
+    bar = leads and (sys.stderr.isatty() if progress is None else progress)
+    fixed = {"config": config_values(config), "images": images, "workers": device.workers}
     saved_at = time.monotonic()
     health = Health()
     with (
         stop or StopRequest() as stop,
-        Progress(metrics, last, 2 * config.data.batch_size, config.train.log_every, bar) as report,
+        Board(output / "tensorboard", config.train.tensorboard and leads, start) as board,
+        Progress(metrics, last, 2 * per_step, config.train.log_every, bar, board) as report,
     ):
-        if state:
+        if state and leads:
             report.restore(state.facts["report"], start)
         for step, batch in enumerate(iterate(stream), start + 1):
             losses = model.step(batch["real_a"], batch["real_b"])
@@ -164,31 +195,42 @@ def train(
             if epoch_ends:
                 report.end_epoch(epoch, epochs)
             old = time.monotonic() - saved_at > 60 * config.train.state_minutes
-            if not (epoch_ends or old or stop.caught or step == last):
+            caught = device.agree(stop.caught or 0)
+            if not (epoch_ends or old or caught or step == last):
                 continue
 
-            facts = {"step": step, "report": report.state(), **fixed}
+            if leads:
+                facts = {"step": step, "report": report.state(), **fixed}
             if step == last and not epoch_ends:  # not part of the state: a longer run goes on here
                 report.write_line(epoch, step, rates[step - 1])
                 report.end_epoch(epoch, epochs)
-            # The state comes last: whatever ends the program before, a resumed training makes the
-            # generators and pictures of this epoch again.
-            if epoch_ends or step == last:
-                _save_generators(model, config, output, epoch)
-                draw = step == last or epoch % (config.train.sample_every or math.inf) == 0
-                _report(model, config, output, epoch, samples if draw else (), health, target)
-            _save(model, facts, output, config)
+            if leads:
+                # The state comes last: whatever ends the program before, a resumed training makes
+                # the generators and pictures of this epoch again.
+                if epoch_ends or step == last:
+                    _save_generators(model, config, output, epoch)
+                    draw = step == last or epoch % (config.train.sample_every or math.inf) == 0
+                    _report(model, config, output, epoch, samples if draw else (), health, board)
+                _save(model, facts, output, config)
             saved_at = time.monotonic()
             report.restart_clock()
             if step == last:
                 break
-            if stop.caught:
+            if caught:
+                device.agree()  # msrun kills all when one has ended
                 raise TrainingStopped(
-                    f"stopped by {stop.caught.name} after step {step}, all of it saved; go on "
-                    f"with\npython scripts/train.py --resume --output {output}",
-                    status=128 + stop.caught,
+                    f"stopped by {Signals(caught).name} after step {step}, all of it saved; go on "
+                    f"with\n{_resume_command(output, device.workers)}",
+                    status=128 + caught,
                 )
     return model
+
+
+def _resume_command(output, workers):
+    program = "python scripts/train.py"
+    if workers > 1:
+        program = f"bash scripts/train_distributed.sh {os.environ['MS_WORKER_NUM']}"
+    return f"{program} --resume --output {output}"
 
 
 def _save(model, facts, output, config):
@@ -198,8 +240,8 @@ def _save(model, facts, output, config):
     except OSError as error:
         raise TrainingStopped(
             f"{folder}: {error.strerror or error}; step {facts['step']} could not be saved.\n"
-            f"Earlier states are whole: make room, then python scripts/train.py --resume "
-            f"--output {output}"
+            f"Earlier states are whole: make room, then "
+            f"{_resume_command(output, model.device.workers)}"
         ) from error
 
 
@@ -217,22 +259,24 @@ def _save_generators(model, config, output, epoch):
     except (OSError, RuntimeError) as error:
         raise TrainingStopped(
             f"{folder}: the generators could not be written ({error}).\nEarlier states are whole: "
-            f"make room, then python scripts/train.py --resume --output {output}"
+            f"make room, then {_resume_command(output, model.device.workers)}"
         ) from error
 
 
-def _report(model, config, output, epoch, samples, health, target):
+def _report(model, config, output, epoch, samples, health, board):
     """Pictures and page; none of them is worth a training, so that no failure here ends it."""
     try:
         if samples:
             cycles = translate_samples(model.networks, samples)
             for name, (real, fake, _) in zip(("g_ab", "g_ba"), cycles):
                 health.watch_samples(name, real, fake)
+            grid = cycle_grid(cycles, config.data.domains)
             with atomic_path(output / "samples" / f"epoch_{epoch:04d}.png") as temporary:
-                cycle_grid(cycles, config.data.domains).save(temporary)
+                grid.save(temporary)
+            board.picture(grid, model.steps_done)
         rows = read_metrics(output / "metrics.jsonl")
         draw_losses(rows, output / "losses.png")
-        write_page(output, rows, environment(target))
+        write_page(output, rows, environment(model.device))
     except Exception as error:
         log.warning("the report of epoch %d could not be made: %s", epoch, error)
 

@@ -226,6 +226,21 @@ def test_stream_continues_where_another_ended(data_root):
         assert np.array_equal(rest[i], whole[i + 4])
 
 
+def test_workers_share_the_steps_of_a_larger_batch(data_root):
+    domains = [FolderDomain(data_root / name) for name in ("trainA", "trainB")]
+
+    def stream(batch_size, **place):
+        config = DataConfig(load_size=36, crop_size=32, batch_size=batch_size)
+        return list(iterate(UnpairedStream(*domains, config, seed=3, epochs=2, start=6, **place)))
+
+    one = stream(6)
+    shares = [stream(2, rank=rank, workers=3) for rank in range(3)]
+    assert len(one) == 1 and [len(share) for share in shares] == [1, 1, 1]
+    for column in ("real_a", "real_b"):
+        joined = np.concatenate([share[0][column] for share in shares])
+        assert np.array_equal(joined, one[0][column])
+
+
 def test_augmentation(rng):
     """Every crop position and both mirrors occur; values are those of the image."""
     image = np.arange(36 * 36, dtype=np.float32).reshape(1, 36, 36)

@@ -6,12 +6,13 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import mindspore as ms
 
 from cyclegan_ms.config import UserError
-from cyclegan_ms.device import needs_onednn_guard, setup_device
+from cyclegan_ms.device import Device, check_precision, needs_onednn_guard, setup_device
 
 ROOT = Path(__file__).parents[1]
 
@@ -70,7 +71,7 @@ def test_missing_target(target):
 
 def test_auto_says_what_it_took_and_why(caplog):
     with caplog.at_level("INFO", "cyclegan_ms"):
-        assert setup_device("auto") == "CPU"
+        assert setup_device("auto").target == "CPU"
     assert "on CPU (no Ascend or GPU found), graph mode" in caplog.text
 
 
@@ -79,3 +80,27 @@ def test_mode_switch():
     assert ms.get_context("mode") == ms.PYNATIVE_MODE
     setup_device("CPU", "graph")
     assert ms.get_context("mode") == ms.GRAPH_MODE
+
+
+def test_precision_that_a_target_has_not(caplog):
+    for target in ("CPU", "GPU"):
+        with pytest.raises(UserError, match=f"device.amp bf16 is not available on {target}"):
+            check_precision("bf16", target)
+    check_precision("O2", "CPU")
+    assert "gains nothing on CPU" in caplog.text
+    caplog.clear()
+    for amp, target in (("O0", "CPU"), ("O2", "GPU"), ("O2", "Ascend"), ("bf16", "Ascend")):
+        check_precision(amp, target)
+    assert caplog.text == ""
+
+
+def test_a_single_worker_shares_with_nobody():
+    alone = Device()
+    assert alone.leads and alone.agree(7) == 7
+    assert alone.gather(np.arange(3)).tolist() == [0, 1, 2]
+
+
+def test_device_number_with_msrun(monkeypatch):
+    monkeypatch.setenv("MS_ROLE", "MS_WORKER")
+    with pytest.raises(UserError, match=r"device\.id must be 0 with msrun"):
+        setup_device("CPU", device_id=1, join=True)
