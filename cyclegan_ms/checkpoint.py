@@ -64,6 +64,23 @@ class GeneratorSpec:
         a, b = self.domains
         return f"{a}2{b}" if self.direction == "a2b" else f"{b}2{a}"
 
+    def to_json(self) -> str:
+        """For a file's metadata."""
+        return json.dumps(asdict(self), ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str, path) -> "GeneratorSpec":
+        """What `to_json` gave, from the file `path`.
+
+        Raises:
+            UserError: it is something else.
+        """
+        try:
+            fields = json.loads(text)
+            return cls(**{**fields, "domains": tuple(fields["domains"])})
+        except (TypeError, ValueError, KeyError) as error:
+            raise UserError(f"{path}: of another version of cyclegan_ms, or damaged") from error
+
     def build(self) -> nn.Cell:
         """A generator of this description with fresh weights."""
         shape = (self.in_channels, self.out_channels, self.width, self.blocks)
@@ -77,7 +94,7 @@ def save_generator(generator: nn.Cell, spec: GeneratorSpec, path) -> None:
     # Names by position in the network: a parameter's own name carries the prefix of its run.
     parameters = [{"name": n, "data": p} for n, p in generator.parameters_and_names()]
     with atomic_path(path) as temporary:
-        note = {_KEY: json.dumps(asdict(spec), ensure_ascii=False)}
+        note = {_KEY: spec.to_json()}
         ms.save_checkpoint(parameters, str(temporary), append_dict=note)
 
 
@@ -95,12 +112,7 @@ def read_generator(path) -> tuple[GeneratorSpec, dict]:
         raise UserError(f"{path}: not a MindSpore checkpoint, or damaged") from error
     if _KEY not in parameters:
         raise UserError(f"{path}: a checkpoint, but not a generator saved by cyclegan_ms")
-    try:
-        fields = json.loads(parameters.pop(_KEY))
-        spec = GeneratorSpec(**{**fields, "domains": tuple(fields["domains"])})
-    except (TypeError, ValueError, KeyError) as error:
-        raise UserError(f"{path}: of another version of cyclegan_ms, or damaged") from error
-    return spec, parameters
+    return GeneratorSpec.from_json(parameters.pop(_KEY), path), parameters
 
 
 def load_generator(path) -> tuple[nn.Cell, GeneratorSpec]:

@@ -1,4 +1,4 @@
-"""The command lines of training and inference, and what all command lines share."""
+"""The command lines of training, inference and export, and what all command lines share."""
 
 import functools
 import logging
@@ -7,6 +7,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 import yaml
+from jsonargparse.typing import (
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    restricted_number_type,
+)
 
 from cyclegan_ms.config import (
     Parser,
@@ -16,7 +22,7 @@ from cyclegan_ms.config import (
 )
 from cyclegan_ms.interrupt import StopRequest
 
-__all__ = ["command", "infer", "train"]
+__all__ = ["command", "export", "infer", "train"]
 
 
 def command(main):
@@ -106,25 +112,109 @@ def _dry_run(config, output, resume):
 def infer(argv=None):
     """Convert a file or a folder: `cyclegan-infer`, `scripts/infer.py`."""
     parser = Parser(prog="infer.py", description="Convert an image, or a folder of images.")
-    parser.add_argument("--checkpoint", required=True, help="run folder, or a generator's file")
-    parser.add_argument(
-        "--direction", required=True, help="a2b, b2a, or by domains, such as apple2orange"
+    add = parser.add_argument
+    add("--checkpoint", required=True, help="run folder, or a generator: .ckpt, .onnx, .mindir")
+    add("--direction", required=True, help="a2b, b2a, or by domains, such as apple2orange")
+    add("--input", required=True, help="image, or folder of images, nested or not")
+    add("--output", required=True, help="folder for the results, under the same names")
+    add(
+        "--size",
+        type=NonNegativeInt,
+        default=0,
+        help="work with the shorter side at so many pixels and resize the result back; 0: as it is",
     )
-    parser.add_argument("--input", required=True, help="image, or folder of images, nested or not")
-    parser.add_argument("--output", required=True, help="folder for the results, under same names")
-    parser.add_argument(
-        "--device", default="auto", choices=["auto", "Ascend", "GPU", "CPU"], help="where to run"
+    add(
+        "--tile",
+        type=NonNegativeInt,
+        default=0,
+        help="compute larger pictures in tiles of this side; 0: where memory needs it",
     )
+    add("--batch_size", type=PositiveInt, default=1, help="images of one size at a time")
+    add("--format", choices=["png", "jpg", "webp"], help="type of the results (default: the same)")
+    add(
+        "--quality",
+        type=restricted_number_type("Quality", int, [(">=", 1), ("<=", 100)]),
+        default=95,
+        help="of JPEG and WebP, 1 to 100",
+    )
+    add("--side_by_side", action="store_true", help="the original beside each result")
+    add("--cycle", action="store_true", help="also write what the other generator makes of it")
+    add("--skip_existing", action="store_true", help="leave out what has been converted already")
+    add(
+        "--max_megapixels",
+        type=NonNegativeFloat,
+        default=200.0,
+        help="refuse larger pictures; 0: none",
+    )
+    add("--device", default="auto", choices=["auto", "Ascend", "GPU", "CPU"], help="where to run")
     args = parser.parse_args(argv)
+    return _infer(args)
+
+
+def _infer(args):
+    from cyclegan_ms.convert import Options, convert, plan, shown
+
+    options = Options(
+        args.format, int(args.quality), int(args.batch_size), args.side_by_side, args.cycle,
+        args.skip_existing, float(args.max_megapixels),
+    )  # fmt: skip
+    jobs = plan(args.input, args.output, options)
+    stop = StopRequest()
+    stop.watch("finishing these images; once more ends at once")
 
     from cyclegan_ms.device import setup_device
-    from cyclegan_ms.translate import Translator, plan_outputs, translate_files
+    from cyclegan_ms.translate import Translator
 
-    pairs = plan_outputs(args.input, args.output)
     setup_device(args.device, "pynative")
-    translator = Translator.load(args.checkpoint, args.direction)
-    result = translate_files(translator, pairs, progress=sys.stderr.isatty())
+    translator = Translator.load(args.checkpoint, args.direction, int(args.size), int(args.tile))
+    back = None
+    if args.cycle:
+        other = "b2a" if translator.spec.direction == "a2b" else "a2b"
+        if not Path(args.checkpoint).is_dir():
+            raise UserError("--cycle needs both generators: give a run folder as --checkpoint")
+        back = Translator.load(args.checkpoint, other, int(args.size), int(args.tile))
+
+    result = convert(translator, jobs, options, back, sys.stderr.isatty(), stop)
+    for path, note in result.notes:
+        print(f"note: {shown(path)}: {note}", file=sys.stderr)
     for path, reason in result.failed:
-        print(f"failed: {path}: {reason}", file=sys.stderr)
-    print(f"{len(result.written)} converted, {len(result.failed)} failed, into {args.output}")
+        print(f"failed: {shown(path)}: {reason}", file=sys.stderr)
+    if result.unfinished:
+        print(f"stopped: {result.unfinished} left; go on with --skip_existing", file=sys.stderr)
+    done = len(result.written)
+    speed = f"{done / result.seconds:.2f} images/s, " if done else ""
+    print(
+        f"{done} converted, {len(result.skipped)} skipped, {len(result.failed)} failed, "
+        f"{speed}into {args.output}"
+    )
+    if stop.caught:
+        return 128 + stop.caught
     return 1 if result.failed else 0
+
+
+@command
+def export(argv=None):
+    """A generator as MindIR or ONNX: `scripts/export.py`."""
+    parser = Parser(prog="export.py", description="Export a generator, and check what it computes.")
+    add = parser.add_argument
+    add("--checkpoint", required=True, help="run folder, or a generator's .ckpt file")
+    add("--direction", required=True, help="a2b, b2a, or by domains, such as apple2orange")
+    add("--format", required=True, choices=["mindir", "onnx"], help="onnx needs the extra [onnx]")
+    add("--output", required=True, help="the file, ending in .mindir or .onnx")
+    add("--overwrite", action="store_true", help="replace the file if it is there")
+    args = parser.parse_args(argv)
+    path = Path(args.output)
+    if path.exists() and not args.overwrite:
+        raise UserError(f"--output {path} exists; --overwrite replaces it")
+
+    from cyclegan_ms.device import setup_device
+    from cyclegan_ms.export import export_generator
+    from cyclegan_ms.translate import Translator
+
+    setup_device("CPU", "pynative")
+    engine = Translator.load(args.checkpoint, args.direction).engine
+    difference = export_generator(engine.to_mindspore(), engine.spec, path, args.format)
+    print(
+        f"exported {engine.spec.name} to {path}, {path.stat().st_size / 1e6:.1f} MB, for any size "
+        f"and number of images; differs from MindSpore by {difference:.1g} at most"
+    )

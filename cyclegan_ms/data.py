@@ -25,6 +25,7 @@ __all__ = [
     "find_images",
     "from_chw",
     "iterate",
+    "known_endings",
     "load_domains",
     "read_image",
     "to_chw",
@@ -35,13 +36,19 @@ log = logging.getLogger(__name__)
 _LAYOUT = "expected trainA, trainB, testA and testB, each with images, in data.root"
 
 
+def known_endings() -> set[str]:
+    """Endings of the types that Pillow reads, such as .png."""
+    known = Image.registered_extensions()
+    return {ending for ending, kind in known.items() if kind in Image.OPEN}
+
+
 def find_images(folder) -> list[Path]:
     """All files below a folder whose ending names a type that Pillow reads, sorted by path.
 
     Hidden files and folders are left out.
     """
     folder = Path(folder)
-    known = {ending for ending, kind in Image.registered_extensions().items() if kind in Image.OPEN}
+    known = known_endings()
     return sorted(
         path
         for path in folder.rglob("*")

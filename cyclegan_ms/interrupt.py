@@ -22,19 +22,20 @@ class StopRequest:
         self.watching = False
         self.before: dict = {}
 
-    def watch(self) -> None:
+    def watch(self, words="finishing this step and saving; once more ends at once") -> None:
         """For programs, before MindSpore is imported: no handler of its can run any more.
 
         Both signals are blocked in this thread, and so in all that it starts later, and taken from
-        the queue by a thread that waits for them. A second one ends the process at once.
+        the queue by a thread that waits for them. The first is answered with `words`, a second one
+        ends the process at once.
         """
         signal.pthread_sigmask(signal.SIG_BLOCK, _NUMBERS)
         self.watching = True
-        threading.Thread(target=self._wait, name="signals", daemon=True).start()
+        threading.Thread(target=self._wait, args=[words], name="signals", daemon=True).start()
 
-    def _wait(self):
+    def _wait(self, words):
         self.caught = signal.Signals(signal.sigwait(_NUMBERS))
-        print("finishing this step and saving; once more ends at once", file=sys.stderr)
+        print(words, file=sys.stderr)
         os._exit(128 + signal.sigwait(_NUMBERS))
 
     def install(self) -> None:

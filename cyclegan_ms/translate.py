@@ -1,73 +1,128 @@
-"""A trained generator applied to any image, file or folder."""
+"""A trained generator applied to images of any kind and size: the public API of inference."""
 
-import logging
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import psutil
 from PIL import Image
-from tqdm import tqdm
 
-import mindspore as ms
-from mindspore import nn
-
-from cyclegan_ms.checkpoint import GeneratorSpec, load_generator
 from cyclegan_ms.config import UserError
-from cyclegan_ms.data import convert_image, find_images, from_chw, read_image, to_chw
-from cyclegan_ms.files import atomic_path
+from cyclegan_ms.data import convert_image, from_chw, to_chw
+from cyclegan_ms.engines import load_engine
+from cyclegan_ms.pictures import from_array, split_alpha, with_alpha
+from cyclegan_ms.tiles import translate_tiled
 
-__all__ = ["Conversion", "Translator", "plan_outputs", "translate_files"]
+__all__ = ["Translator"]
 
-log = logging.getLogger(__name__)
+AUTOMATIC_TILE = 512
 
-_WRITABLE = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
+# Measured: MindSpore's graph of a generator peaks at 23 to 29 bytes for each channel of its first
+# layer and each pixel (CPU; widths 32 and 64, 0.25 to 1 megapixels).
+_BYTES_PER_CHANNEL = 27
 
 
 class Translator:
-    """Calls a generator on images of any size.
+    """Translates Pillow images and NumPy arrays, one at a time or in batches.
 
     Args:
-        generator: takes and gives (N, C, H, W) in [-1, 1], H and W multiples of 4.
-        spec: its description.
+        engine: computes a generator; see `cyclegan_ms.engines`.
+        size: work on images whose shorter side was brought to so many pixels; the result is
+            brought back. 0 works on them as they are.
+        tile: compute images larger than this in tiles of this side. 0 does so where the memory
+            that is free would not do, in tiles of 512. The result is the same, up to rounding.
+
+    Raises:
+        UserError: `size` or `tile` is too small.
     """
 
-    def __init__(self, generator: nn.Cell, spec: GeneratorSpec):
-        self.generator = generator
-        self.spec = spec
+    def __init__(self, engine, size: int = 0, tile: int = 0):
+        for name, value, least in (("size", size, 8), ("tile", tile, 32)):
+            if value and value < least:
+                raise UserError(f"--{name} must be at least {least}, or 0, not {value}")
+        self.engine = engine
+        self.spec = engine.spec
+        self.size, self.tile = size, tile
 
     @classmethod
-    def load(cls, checkpoint, direction: str) -> "Translator":
+    def load(cls, checkpoint, direction: str, size: int = 0, tile: int = 0) -> "Translator":
         """From a run folder or a generator's file.
 
         Args:
-            checkpoint: a run folder with g_ab.ckpt and g_ba.ckpt, or one such file.
+            checkpoint: a run folder with g_ab.ckpt and g_ba.ckpt, or one such file, or one that
+                was exported as `.onnx` or `.mindir`.
             direction: a2b, b2a, or by the domains' names, such as apple2orange.
+            size: as for the class.
+            tile: as for the class.
 
         Raises:
             UserError: nothing is there, or it translates in another direction.
         """
         checkpoint = Path(checkpoint)
         if checkpoint.is_dir():
-            files = {"a2b": checkpoint / "g_ab.ckpt", "b2a": checkpoint / "g_ba.ckpt"}
-            missing = [path.name for path in files.values() if not path.is_file()]
+            files = [checkpoint / "g_ab.ckpt", checkpoint / "g_ba.ckpt"]
+            missing = [path.name for path in files if not path.is_file()]
             if missing:
                 raise UserError(f"{checkpoint}: not a finished run, it has no {missing[0]}")
         else:
-            files = {"file": checkpoint}
-        found = [load_generator(path) for path in files.values()]
+            files = [checkpoint]
+        engines = [load_engine(path) for path in files]
         # By a2b and b2a first: domains may be called a and b, in either order.
-        for generator, spec in found:
-            if direction == spec.direction:
-                return cls(generator, spec)
-        for generator, spec in found:
-            if direction == spec.name:
-                return cls(generator, spec)
-        offered = [word for _, spec in found for word in (spec.direction, spec.name)]
+        for word in ("direction", "name"):
+            for engine in engines:
+                if direction == getattr(engine.spec, word):
+                    return cls(engine, size, tile)
+        offered = [word for e in engines for word in (e.spec.direction, e.spec.name)]
         raise UserError(
             f"{checkpoint} does not translate {direction}; --direction can be {', '.join(offered)}"
         )
 
-    def batch(self, pixels: np.ndarray) -> np.ndarray:
+    def __call__(self, image):
+        """A translation of the same size and kind.
+
+        Args:
+            image: a Pillow image of any mode, or a uint8 array: (H, W), (H, W, 1), (H, W, 3) or
+                (H, W, 4), or a batch of them with N in front (four dimensions).
+
+        Returns RGB, or gray where the target domain is gray, with the transparency of the input.
+        Arrays have their channels last; gray ones have none, or 1 in a batch.
+
+        Raises:
+            ValueError: an array of another shape or type.
+        """
+        if isinstance(image, Image.Image):
+            return self._images([image])[0]
+        array = np.asarray(image)
+        if array.ndim < 4:
+            return np.asarray(self._images([from_array(array)])[0])
+        if not len(array):
+            raise ValueError("a batch of no images")
+        results = [np.asarray(result) for result in self._images(map(from_array, array))]
+        return np.stack([r[..., None] if r.ndim == 2 else r for r in results])
+
+    def _images(self, images):
+        """Pillow images of one size."""
+        parts = [split_alpha(image, self.spec.in_channels) for image in images]
+        outputs = self.pixels(np.stack([self.prepare(colors) for colors, _ in parts]))
+        return [
+            with_alpha(self.finish(output, colors.size), alpha)
+            for output, (colors, alpha) in zip(outputs, parts)
+        ]
+
+    def prepare(self, image: Image.Image) -> np.ndarray:
+        """A Pillow image as the generator takes it: (C, h, w) in [-1, 1], at working size."""
+        image = convert_image(image, self.spec.in_channels)
+        if self.size:
+            factor = self.size / min(image.size)
+            small = [max(1, round(extent * factor)) for extent in image.size]
+            image = image.resize(small, Image.Resampling.BICUBIC)
+        return to_chw(image)
+
+    def finish(self, pixels: np.ndarray, size: tuple[int, int]) -> Image.Image:
+        """(C, h, w) in [-1, 1] as an image of that width and height."""
+        image = from_chw(pixels)
+        return image if image.size == size else image.resize(size, Image.Resampling.BICUBIC)
+
+    def pixels(self, pixels: np.ndarray) -> np.ndarray:
         """(N, C, H, W) in [-1, 1] to the same height and width, any H and W."""
         height, width = pixels.shape[2:]
         # The generator halves sizes twice, and its first layer reflects 3 pixels: pad to a multiple
@@ -75,86 +130,20 @@ class Translator:
         padded = [max(8, -(-extent // 4) * 4) - extent for extent in (height, width)]
         edges = [(0, 0), (0, 0)] + [(extra // 2, extra - extra // 2) for extra in padded]
         pixels = np.pad(pixels, edges, mode="symmetric")
-        output = self.generator(ms.Tensor(pixels)).asnumpy()
+        tile = self._tile_for(pixels)
+        if tile:
+            cell = self.engine.to_mindspore()
+            output = np.concatenate([translate_tiled(cell, image[None], tile) for image in pixels])
+        else:
+            output = self.engine(pixels)
         top, left = edges[2][0], edges[3][0]
         return output[:, :, top : top + height, left : left + width]
 
-    def __call__(self, image: Image.Image) -> Image.Image:
-        """An image of any mode and size to its translation of the same size, RGB or gray."""
-        pixels = to_chw(convert_image(image, self.spec.in_channels))
-        return from_chw(self.batch(pixels[None])[0])
-
-
-@dataclass
-class Conversion:
-    """What became of each input of `translate_files`."""
-
-    written: list[Path] = field(default_factory=list)
-    failed: list[tuple[Path, str]] = field(default_factory=list)
-
-
-def plan_outputs(source, output) -> list[tuple[Path, Path]]:
-    """Pairs of input and output file for a file or a folder, checked before anything is loaded.
-
-    Relative paths and names are kept; endings that cannot be written become .png.
-
-    Raises:
-        UserError: nothing to convert, a place that cannot be written, or files in the way.
-    """
-    source, output = Path(source), Path(output)
-    if source.is_dir():
-        files = find_images(source)
-        if not files:
-            raise UserError(f"{source}: holds no image")
-        inside, around = output.resolve(), source.resolve()
-        if inside == around or around in inside.parents:
-            raise UserError(f"--output {output} is --input or lies in it; choose another folder")
-        relative = [path.relative_to(source) for path in files]
-    elif source.is_file():
-        files, relative = [source], [Path(source.name)]
-    else:
-        raise UserError(f"{source}: no such file or folder")
-
-    taken = {name for name in relative if name.suffix.lower() in _WRITABLE}
-    pairs = []
-    for path, name in zip(files, relative):
-        if name not in taken:
-            kind, name = name.suffix[1:], name.with_suffix(".png")
-            while name in taken:  # photo.gif beside photo.png
-                name = name.with_name(f"{name.stem}_{kind}.png")
-            taken.add(name)
-        pairs.append((path, output / name))
-    existing = [target for _, target in pairs if target.exists()]
-    if existing:
-        raise UserError(
-            f"{len(existing)} output files exist already, such as {existing[0]};\n"
-            f"choose an empty --output, or remove them: nothing is overwritten"
-        )
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--output {output}: {error.strerror}") from error
-    return pairs
-
-
-def translate_files(translator: Translator, pairs, progress: bool = False) -> Conversion:
-    """Convert each input file to its output file; a bad one is noted and the rest goes on.
-
-    Args:
-        translator: does the work.
-        pairs: input and output paths, from `plan_outputs`.
-        progress: whether to show a progress bar.
-    """
-    result = Conversion()
-    for source, target in tqdm(pairs, unit="image", disable=not progress):
-        try:
-            image = translator(read_image(source, translator.spec.in_channels))
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_path(target) as temporary:
-                image.save(temporary, **({"quality": 95} if "jp" in target.suffix.lower() else {}))
-        except (OSError, MemoryError, RuntimeError) as error:  # too large, for the last two
-            reason = (str(error) or "out of memory").splitlines()[0]
-            result.failed.append((source, reason))
-        else:
-            result.written.append(target)
-    return result
+    def _tile_for(self, pixels):
+        """Side of tiles, or 0 for none."""
+        sides = pixels.shape[2:]
+        if self.tile:
+            return self.tile if max(sides) > self.tile else 0
+        needed = _BYTES_PER_CHANNEL * self.spec.width * pixels.shape[0] * sides[0] * sides[1]
+        enough = needed < 0.8 * psutil.virtual_memory().available
+        return 0 if enough or max(sides) <= AUTOMATIC_TILE else AUTOMATIC_TILE

@@ -13,8 +13,10 @@ describes. The quirks, in both networks unless said otherwise:
 """
 
 import mindspore as ms
-from mindspore import nn, ops
+from mindspore import nn
 from mindspore.common.initializer import Normal
+
+from cyclegan_ms.networks import Tanh
 
 __all__ = ["TutorialDiscriminator", "TutorialGenerator"]
 
@@ -29,7 +31,7 @@ def _conv(c_in, c_out, kernel, stride, padding, bias=True):
     )
 
 
-class _Stage(nn.Cell):
+class TutorialStage(nn.Cell):
     """A convolution, the normalisation that is none, and an activation or nothing."""
 
     def __init__(self, conv, channels, activation):
@@ -44,11 +46,11 @@ class _Stage(nn.Cell):
         return self.features(x)
 
 
-class _Block(nn.Cell):
+class TutorialBlock(nn.Cell):
     def __init__(self, channels):
         super().__init__()
-        self.conv1 = _Stage(_conv(channels, channels, 3, 1, 1), channels, nn.ReLU())
-        self.conv2 = _Stage(_conv(channels, channels, 3, 1, 1), channels, None)
+        self.conv1 = TutorialStage(_conv(channels, channels, 3, 1, 1), channels, nn.ReLU())
+        self.conv2 = TutorialStage(_conv(channels, channels, 3, 1, 1), channels, None)
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
         return x + self.conv2(self.conv1(x))
@@ -85,19 +87,20 @@ class TutorialGenerator(nn.Cell):
                 c_in, c_out, 3, 2, pad_mode="same", has_bias=True, **_weights()
             )
 
-        self.conv_in = _Stage(_conv(in_channels, w, 7, 1, 3), w, nn.LeakyReLU(0.2))
-        self.down_1 = _Stage(_conv(w, 2 * w, 3, 2, 1), 2 * w, nn.LeakyReLU(0.2))
-        self.down_2 = _Stage(_conv(2 * w, 4 * w, 3, 2, 1), 4 * w, nn.LeakyReLU(0.2))
-        own = [_Block(4 * w) for _ in range(1 if shared else blocks)]
+        self.conv_in = TutorialStage(_conv(in_channels, w, 7, 1, 3), w, nn.LeakyReLU(0.2))
+        self.down_1 = TutorialStage(_conv(w, 2 * w, 3, 2, 1), 2 * w, nn.LeakyReLU(0.2))
+        self.down_2 = TutorialStage(_conv(2 * w, 4 * w, 3, 2, 1), 4 * w, nn.LeakyReLU(0.2))
+        own = [TutorialBlock(4 * w) for _ in range(1 if shared else blocks)]
         self.residuals = nn.SequentialCell(own * blocks if shared else own)
-        self.up_2 = _Stage(up(4 * w, 2 * w), 2 * w, nn.LeakyReLU(0.2))
-        self.up_1 = _Stage(up(2 * w, w), w, nn.LeakyReLU(0.2))
+        self.up_2 = TutorialStage(up(4 * w, 2 * w), 2 * w, nn.LeakyReLU(0.2))
+        self.up_1 = TutorialStage(up(2 * w, w), w, nn.LeakyReLU(0.2))
         self.conv_out = _conv(w, out_channels, 7, 1, 3, bias=False)
+        self.tanh = Tanh()
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
         x = self.down_2(self.down_1(self.conv_in(x)))  # (N, 4w, H/4, W/4)
         x = self.up_1(self.up_2(self.residuals(x)))  # (N, w, H, W)
-        return ops.tanh(self.conv_out(x))
+        return self.tanh(self.conv_out(x))
 
 
 class TutorialDiscriminator(nn.Cell):
@@ -110,7 +113,7 @@ class TutorialDiscriminator(nn.Cell):
         super().__init__()
         w = width
         stages = [
-            _Stage(_conv(c, 2 * c, 4, stride, 1), 2 * c, nn.LeakyReLU(0.2))
+            TutorialStage(_conv(c, 2 * c, 4, stride, 1), 2 * c, nn.LeakyReLU(0.2))
             for c, stride in ((w, 2), (2 * w, 2), (4 * w, 1))
         ]
         self.features = nn.SequentialCell(

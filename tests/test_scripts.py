@@ -28,7 +28,8 @@ def test_train_then_infer(data_root, tmp_path):
     inputs = ["--checkpoint", run, "--input", data_root / "testA", "--output", output]
     done = script("infer", *inputs, "--direction", "apple2orange")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == f"1 converted, 0 failed, into {output}"
+    last = done.stdout.splitlines()[-1]
+    assert last.startswith("1 converted, 0 skipped, 0 failed, ") and last.endswith(f"into {output}")
     assert Image.open(output / "0.png").size == Image.open(data_root / "testA/0.png").size
 
     again = script("infer", *inputs, "--direction", "apple2orange")
@@ -38,7 +39,7 @@ def test_train_then_infer(data_root, tmp_path):
     done = script("infer", *inputs, "--direction", "a2b")
     assert done.returncode == 1
     assert f"failed: {data_root}/testA/broken.png" in done.stderr
-    assert done.stdout.splitlines()[-1].startswith("1 converted, 1 failed")
+    assert done.stdout.splitlines()[-1].startswith("1 converted, 0 skipped, 1 failed")
 
 
 def test_dry_run_prints_the_resolved_configuration(data_root, tmp_path):
@@ -69,7 +70,7 @@ def test_mistakes_get_a_line_or_two_and_exit_2(name, arguments, words, data_root
     assert done.stderr.count("\n") <= 3
 
 
-@pytest.mark.parametrize("name", ["train", "infer", "prepare_data"])
+@pytest.mark.parametrize("name", ["train", "infer", "prepare_data", "export", "convert_weights"])
 def test_help(name):
     done = script(name, "--help")
     assert done.returncode == 0

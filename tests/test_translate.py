@@ -1,15 +1,17 @@
-"""A generator on images of any size, files and folders."""
+"""A generator on images of any size and kind."""
+
+from types import SimpleNamespace
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
 import mindspore as ms
-from mindspore import nn
 
 from cyclegan_ms.checkpoint import GeneratorSpec, load_generator, read_generator, save_generator
 from cyclegan_ms.config import UserError
-from cyclegan_ms.translate import Translator, plan_outputs, translate_files
+from cyclegan_ms.translate import Translator
 
 SPEC = GeneratorSpec("a2b", ("apple", "orange"), width=4, blocks=1, image_size=32, epoch=7)
 
@@ -60,68 +62,120 @@ def test_directions(run):
         Translator.load(run.parent, "a2b")
 
 
-class Negative(nn.Cell):
-    """Stands in for a generator: the negative of an image."""
+class Negative:
+    """Stands in for an engine: the negative of an image."""
 
-    def construct(self, x):
-        if x.shape[2] % 4 or x.shape[3] % 4 or min(x.shape[2:]) < 8:
+    spec = SPEC
+
+    def __call__(self, pixels):
+        if pixels.shape[2] % 4 or pixels.shape[3] % 4 or min(pixels.shape[2:]) < 8:
             raise ValueError("sizes must be multiples of 4")
-        return -x
+        return -pixels
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 50), (32, 32), (33, 47), (5, 200)])
 def test_any_size_in_the_same_size_out(size, rng):
-    translator = Translator(Negative(), SPEC)
+    translator = Translator(Negative())
     pixels = rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     result = translator(Image.fromarray(pixels))
     assert np.array_equal(np.asarray(result), 255 - pixels)
 
 
-def test_names_are_kept(tmp_path):
-    source = tmp_path / "in"
-    for name in ("a.jpg", "b.PNG", "sub/c.webp", "d.gif", "d.png"):
-        path = source / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (9, 7), "red").save(path)
-    pairs = plan_outputs(source, tmp_path / "out")
-    result = translate_files(Translator(Negative(), SPEC), pairs)
-    written = {str(p.relative_to(tmp_path / "out")) for p in result.written}
-    assert written == {"a.jpg", "b.PNG", "sub/c.webp", "d.png", "d_gif.png"}
-    assert not result.failed
-    assert dict(pairs)[source / "d.png"] == tmp_path / "out" / "d.png"
-    for path in result.written:
-        image = Image.open(path)
-        assert image.size == (9, 7)
-        # The negative of red is cyan; WebP and JPEG are lossy.
-        assert np.abs(np.asarray(image.convert("RGB"), int) - [0, 255, 255]).max() < 12
+def test_arrays(rng):
+    translator = Translator(Negative())
+    gray = rng.integers(0, 256, (9, 13), dtype=np.uint8)
+    as_color = np.repeat(255 - gray[..., None], 3, axis=2)
+    assert np.array_equal(translator(gray), as_color)
+    assert np.array_equal(translator(gray[..., None]), as_color)
+    rgb = rng.integers(0, 256, (9, 13, 3), dtype=np.uint8)
+    assert np.array_equal(translator(rgb), 255 - rgb)
+    batch = rng.integers(0, 256, (4, 9, 13, 3), dtype=np.uint8)
+    assert np.array_equal(translator(batch), 255 - batch)
+    rgba = rng.integers(1, 256, (2, 9, 13, 4), dtype=np.uint8)
+    result = translator(rgba)
+    assert np.array_equal(result[..., :3], 255 - rgba[..., :3])
+    assert np.array_equal(result[..., 3], rgba[..., 3])
 
 
-def test_bad_files_are_listed_and_the_rest_goes_on(tmp_path):
-    source = tmp_path / "in"
-    source.mkdir()
-    Image.new("RGB", (8, 8)).save(source / "good.png")
-    (source / "bad.png").write_bytes(b"no picture")
-    result = translate_files(Translator(Negative(), SPEC), plan_outputs(source, tmp_path / "out"))
-    assert [p.name for p in result.written] == ["good.png"]
-    assert [p.name for p, _ in result.failed] == ["bad.png"]
-    assert [p.name for p in (tmp_path / "out").iterdir()] == ["good.png"]
+def test_a_gray_domain(rng):
+    class Gray(Negative):
+        spec = GeneratorSpec("a2b", ("apple", "orange"), in_channels=1, out_channels=1)
+
+    batch = rng.integers(0, 256, (2, 9, 13, 1), dtype=np.uint8)
+    assert np.array_equal(Translator(Gray())(batch), 255 - batch)
+    assert np.array_equal(Translator(Gray())(batch[0]), 255 - batch[0, ..., 0])
+    assert Translator(Gray())(Image.new("RGB", (9, 7), "red")).mode == "L"
 
 
-def test_bad_places(tmp_path):
-    source = tmp_path / "in"
-    with pytest.raises(UserError, match="no such file or folder"):
-        plan_outputs(source, tmp_path / "out")
-    source.mkdir()
-    with pytest.raises(UserError, match="holds no image"):
-        plan_outputs(source, tmp_path / "out")
-    Image.new("RGB", (8, 8)).save(source / "x.png")
-    for inside in (source, source / "out"):
-        with pytest.raises(UserError, match="is --input or lies in it"):
-            plan_outputs(source, inside)
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "x.png").write_text("mine")
-    with pytest.raises(UserError, match="nothing is overwritten"):
-        plan_outputs(source, tmp_path / "out")
-    (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="--output"):
-        plan_outputs(source, tmp_path / "file" / "below")
+def test_arrays_that_are_no_images():
+    translator = Translator(Negative())
+    with pytest.raises(ValueError, match="uint8, 0 to 255, not float64"):
+        translator(np.zeros((8, 8, 3)))
+    with pytest.raises(ValueError, match="has N in front"):
+        translator(np.zeros((8, 8, 5), np.uint8))
+    with pytest.raises(ValueError, match="no images"):
+        translator(np.zeros((0, 8, 8, 3), np.uint8))
+
+
+def test_transparency_is_kept_and_what_it_hides_is_white():
+    seen = []
+
+    class Spy(Negative):
+        def __call__(self, pixels):
+            seen.append(pixels)
+            return super().__call__(pixels)
+
+    pixels = np.zeros((8, 8, 4), np.uint8)
+    pixels[:, :4] = (200, 100, 0, 0)
+    pixels[:, 4:] = (200, 100, 0, 60)
+    result = np.asarray(Translator(Spy())(Image.fromarray(pixels)))
+    assert (result[..., 3] == pixels[..., 3]).all()
+    assert (result[:, 4:, :3] == [55, 155, 255]).all()
+    assert (seen[0][0, :, :, :4] == 1).all()
+
+
+def test_working_at_another_size(rng):
+    shapes = []
+
+    class Spy(Negative):
+        def __call__(self, pixels):
+            shapes.append(pixels.shape)
+            return super().__call__(pixels)
+
+    image = Image.fromarray(rng.integers(0, 256, (60, 90, 3), dtype=np.uint8))
+    image = image.resize((300, 200), Image.Resampling.BICUBIC)
+    result = Translator(Spy(), size=40)(image)
+    assert shapes == [(1, 3, 40, 60)] and result.size == (300, 200)
+    difference = np.asarray(result, int) - (255 - np.asarray(image, int))
+    assert np.abs(difference).mean() < 40
+    with pytest.raises(UserError, match="--size must be at least 8"):
+        Translator(Negative(), size=7)
+
+
+def test_tiles_where_they_are_asked_for_or_memory_is_short(monkeypatch, rng):
+    class Spy(Negative):
+        asked = 0
+
+        def to_mindspore(self):
+            self.asked += 1
+            return SPEC.build()
+
+    image = Image.fromarray(rng.integers(0, 256, (100, 600, 3), dtype=np.uint8))
+    for options, free, tiled in (
+        ({}, 1e12, 0),
+        ({}, 1e6, 1),
+        ({"tile": 700}, 1e6, 0),
+        ({"tile": 64}, 1e12, 1),
+    ):
+        memory = SimpleNamespace(available=free)
+        monkeypatch.setattr(psutil, "virtual_memory", lambda memory=memory: memory)
+        spy = Spy()
+        assert Translator(spy, **options)(image).size == (600, 100)
+        assert spy.asked == tiled, options
+
+
+def test_batches_are_the_images_one_by_one(run, rng):
+    translator = Translator.load(run, "a2b")
+    batch = rng.integers(0, 256, (3, 40, 44, 3), dtype=np.uint8)
+    together = translator(batch).astype(int)
+    assert np.abs(together - np.stack([translator(image) for image in batch])).max() <= 1

@@ -1,0 +1,304 @@
+"""A file or a folder of pictures to a folder of translations, none of them lost."""
+
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from cyclegan_ms.config import UserError
+from cyclegan_ms.data import known_endings
+from cyclegan_ms.pictures import WRITABLE, open_picture, save_picture, with_alpha
+
+__all__ = ["Conversion", "Job", "Options", "convert", "plan", "shown"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Options:
+    """How results are made and written."""
+
+    format: str | None = None
+    """png, jpg or webp; None keeps each input's own, where it can be written, else png"""
+    quality: int = 95
+    """of JPEG and WebP, 1 to 100"""
+    batch_size: int = 1
+    """images of one size that are computed together"""
+    side_by_side: bool = False
+    """the original to the left of each result"""
+    cycle: bool = False
+    """also what the other generator makes of the result"""
+    skip_existing: bool = False
+    """leave out inputs whose results are there already"""
+    max_megapixels: float = 200
+    """refuse larger pictures; 0 takes all"""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One input and where its result goes."""
+
+    source: Path
+    target: Path
+
+    @property
+    def cycle_target(self) -> Path:
+        """Where the reconstruction goes."""
+        return self.target.with_name(f"{self.target.stem}_cycle{self.target.suffix}")
+
+
+@dataclass
+class Conversion:
+    """What became of each input."""
+
+    written: list[Path] = field(default_factory=list)
+    skipped: list[Path] = field(default_factory=list)
+    failed: list[tuple[Path, str]] = field(default_factory=list)
+    notes: list[tuple[Path, str]] = field(default_factory=list)
+    unfinished: int = 0
+    """left when it was stopped"""
+    seconds: float = 0.0
+
+
+def shown(path) -> str:
+    """A path for a line of text, whatever characters its name has."""
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return text if text.isprintable() else repr(text)
+
+
+def plan(source, output, options: Options) -> list[Job]:
+    """What is to be made of a file or a folder, checked before anything is loaded.
+
+    Relative paths and names are kept. Where a changed ending would give two inputs one name, the
+    old ending goes into it: photo_gif.png beside photo.png.
+
+    Raises:
+        UserError: nothing to convert, a place that cannot be written, or files in the way.
+    """
+    source, output = Path(source), Path(output)
+    if source.is_dir():
+        _check_apart(source, output)
+        files = _pictures_below(source)
+        if not files:
+            raise UserError(f"--input {source}: holds no image")
+        relative = [path.relative_to(source) for path in files]
+    elif source.is_file():
+        files, relative = [source], [Path(source.name)]
+    else:
+        raise UserError(f"--input {source}: no such file or folder")
+
+    jobs = [Job(path, output / name) for path, name in zip(files, _named(relative, options))]
+    targets = [job.target for job in jobs]
+    if options.cycle and not options.side_by_side:
+        targets += [job.cycle_target for job in jobs]
+        twice = {target for target in targets if targets.count(target) > 1}
+        if twice:
+            raise UserError(
+                f"{shown(min(twice))} would be both a result and a reconstruction; rename an input"
+            )
+    existing = [target for target in targets if os.path.lexists(target)]
+    if existing and not options.skip_existing:
+        raise UserError(
+            f"{len(existing)} output files exist already, such as {shown(existing[0])};\n"
+            f"--skip_existing leaves them out; else choose an empty --output: nothing is "
+            f"overwritten"
+        )
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        probe = output / f".{os.getpid()}.tmp"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UserError(f"--output {output}: cannot be written ({error.strerror})") from error
+    return jobs
+
+
+def _check_apart(source, output):
+    inner, outer = output.resolve(), source.resolve()
+    if inner == outer or outer in inner.parents:
+        raise UserError(f"--output {output} is --input or lies in it; choose another folder")
+    if inner in outer.parents:
+        raise UserError(f"--input {source} lies in --output {output}; choose another folder")
+
+
+def _pictures_below(folder):
+    """All files with an image's ending, those that lead nowhere included: they are to be listed."""
+    found, others = [], 0
+    endings = known_endings()
+    for place, folders, names in os.walk(folder, onerror=_unreadable):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if name.startswith("."):
+                continue
+            if os.path.splitext(name)[1].lower() in endings:
+                found.append(Path(place, name))
+            else:
+                others += 1
+    if others:
+        log.info("left out %d files whose names do not end like an image's", others)
+    return found
+
+
+def _unreadable(error):
+    log.warning("left out %s: %s", shown(error.filename), error.strerror)
+
+
+def _named(names, options):
+    """The outputs' relative names, all different."""
+    ending = f".{options.format}" if options.format else None
+    kept = {name for name in names if name.suffix.lower() in ({ending} if ending else WRITABLE)}
+    taken = set(kept)
+    for name in names:
+        if name in kept:
+            yield name
+            continue
+        kind, new = name.suffix[1:], name.with_suffix(ending or ".png")
+        while new in taken:
+            new = new.with_name(f"{new.stem}_{kind}{new.suffix}")
+        taken.add(new)
+        yield new
+
+
+def convert(
+    translator, jobs: list[Job], options: Options, back=None, progress: bool = False, stop=None
+) -> Conversion:
+    """Do the jobs of a plan; a bad input is noted and the rest goes on.
+
+    Args:
+        translator: does the work.
+        jobs: from `plan`.
+        options: as given to `plan`.
+        back: the translator of the other direction, for `options.cycle`.
+        progress: whether to show a progress bar.
+        stop: ends the work after the current images once its `caught` is set.
+    """
+    result = Conversion()
+    begun = time.monotonic()
+    todo = []
+    for job in jobs:
+        there = options.skip_existing and os.path.lexists(job.target)
+        (result.skipped if there else todo).append(job.source if there else job)
+    with tqdm(total=len(todo), unit="image", disable=not progress, dynamic_ncols=True) as bar:
+        loaded = _read_ahead(translator, todo, options)
+        done = 0
+        for _, same in groupby(loaded, key=lambda item: _shape(item[1])):
+            for batch in _batches(same, options.batch_size):
+                _convert_batch(translator, back, batch, options, result)
+                done += len(batch)
+                bar.update(len(batch))
+                if stop and stop.caught:
+                    break
+            if stop and stop.caught:
+                break
+        loaded.close()
+    result.unfinished = len(todo) - done
+    result.seconds = time.monotonic() - begun
+    return result
+
+
+def _read_ahead(translator, jobs, options) -> Iterator:
+    """(job, (picture, pixels) or an error) of every job, decoded while others are computed."""
+
+    def read(job):
+        try:
+            channels = translator.spec.in_channels
+            picture = open_picture(job.source, channels, options.max_megapixels)
+            return picture, translator.prepare(picture.image)
+        except (OSError, MemoryError) as error:
+            return error
+
+    with ThreadPoolExecutor(1) as pool:
+        waiting = deque()
+        try:
+            for job in jobs:
+                waiting.append((job, pool.submit(read, job)))
+                if len(waiting) > options.batch_size:
+                    ready, future = waiting.popleft()
+                    yield ready, future.result()
+            while waiting:
+                ready, future = waiting.popleft()
+                yield ready, future.result()
+        finally:
+            for _, future in waiting:
+                future.cancel()
+
+
+def _shape(content):
+    return () if isinstance(content, BaseException) else content[1].shape
+
+
+def _batches(items, size):
+    batch = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _convert_batch(translator, back, batch, options, result):
+    good = []
+    for job, content in batch:
+        if isinstance(content, BaseException):
+            result.failed.append((job.source, _reason(content)))
+        else:
+            good.append((job, *content))
+    if not good:
+        return
+    try:
+        fakes = translator.pixels(np.stack([pixels for _, _, pixels in good]))
+        recs = back.pixels(fakes) if back else [None] * len(good)
+    except (MemoryError, RuntimeError, ValueError) as error:
+        if len(good) > 1:  # together they may be too large
+            for job, picture, pixels in good:
+                _convert_batch(translator, back, [(job, (picture, pixels))], options, result)
+        else:
+            result.failed.append((good[0][0].source, _reason(error)))
+        return
+    for (job, picture, _), fake, rec in zip(good, fakes, recs):
+        try:
+            _write(translator, job, picture, fake, rec, options)
+        except (OSError, MemoryError) as error:
+            result.failed.append((job.source, _reason(error)))
+        else:
+            result.written.append(job.target)
+            result.notes += [(job.source, note) for note in picture.notes]
+
+
+def _write(translator, job, picture, fake, rec, options):
+    size = picture.image.size
+    images = [translator.finish(pixels, size) for pixels in (fake, rec) if pixels is not None]
+    images = [with_alpha(image, picture.alpha) for image in images]
+    if options.side_by_side:
+        original = with_alpha(picture.image, picture.alpha)
+        images = [_in_a_row([original, *images])]
+    if len(images) > 1:  # first, so that --skip_existing finds both or does both again
+        save_picture(job.cycle_target, images[1], picture, options.quality)
+    save_picture(job.target, images[0], picture, options.quality)
+
+
+def _in_a_row(images):
+    mode = max((image.mode for image in images), key=["L", "LA", "RGB", "RGBA"].index)
+    width, height = images[0].size
+    row = Image.new(mode, (width * len(images), height))
+    for index, image in enumerate(images):
+        row.paste(image.convert(mode), (index * width, 0))
+    return row
+
+
+def _reason(error):
+    if isinstance(error, FileNotFoundError):
+        return "a link that leads nowhere"
+    text = (getattr(error, "strerror", None) or str(error) or "out of memory").strip()
+    return text.splitlines()[0]

@@ -1,0 +1,154 @@
+"""What computes a generator: MindSpore from a checkpoint, a MindIR graph, or onnxruntime.
+
+An engine is called with (N, C, H, W) float32 in [-1, 1], H and W multiples of 4 and at least 8, and
+gives the same shape. `to_mindspore()` gives the generator as a cell, for what wants its layers.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+import mindspore as ms
+from mindspore import nn
+
+from cyclegan_ms.checkpoint import GeneratorSpec, load_generator
+from cyclegan_ms.config import UserError
+from cyclegan_ms.device import quiet_mindspore
+
+__all__ = ["MindIREngine", "MindSporeEngine", "OnnxEngine", "load_engine", "require_onnx"]
+
+METADATA = "cyclegan_ms"
+"""Key of the description in exported files."""
+
+
+def load_engine(path):
+    """The engine for a generator's file: `.onnx`, `.mindir`, or a checkpoint of this package.
+
+    Raises:
+        UserError: the file is missing, damaged or of another kind, or a package is missing.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    kind = {".onnx": OnnxEngine, ".mindir": MindIREngine}.get(path.suffix.lower())
+    return kind(path) if kind else MindSporeEngine(*load_generator(path))
+
+
+class MindSporeEngine:
+    """A generator of this package, compiled once for all sizes.
+
+    Args:
+        generator: takes and gives (N, C, H, W).
+        spec: its description.
+    """
+
+    def __init__(self, generator: nn.Cell, spec: GeneratorSpec):
+        self.generator, self.spec = generator, spec
+        self._run = _compile(generator)
+
+    def __call__(self, pixels: np.ndarray) -> np.ndarray:
+        with quiet_mindspore():  # it warns when a second generator is compiled
+            return self._run(ms.Tensor(pixels)).asnumpy()
+
+    def to_mindspore(self) -> nn.Cell:
+        """The generator."""
+        return self.generator
+
+
+def _compile(generator):
+    # A graph for all sizes: the default would compile anew for each, for seconds.
+    @ms.jit
+    @ms.enable_dynamic(x=ms.Tensor(shape=[None, None, None, None], dtype=ms.float32))
+    def run(x):
+        return generator(x)
+
+    return run
+
+
+class MindIREngine:
+    """A generator exported as MindIR."""
+
+    def __init__(self, path):
+        self.path = path
+        from mindspore.train.mind_ir_pb2 import ModelProto
+
+        model = ModelProto()
+        try:
+            model.ParseFromString(Path(path).read_bytes())
+            note = {entry.key: entry.value for entry in model.user_info}.get(METADATA)
+        except Exception as error:  # protobuf's own exception
+            raise UserError(f"{path}: not a MindIR file, or damaged") from error
+        if note is None:
+            raise UserError(f"{path}: a MindIR file, but not a generator exported by cyclegan_ms")
+        self.spec = GeneratorSpec.from_json(note, path)
+        try:
+            self.graph = nn.GraphCell(ms.load(str(path)))
+        except Exception as error:
+            raise UserError(f"{path}: MindSpore {ms.__version__} cannot load it") from error
+
+    def __call__(self, pixels: np.ndarray) -> np.ndarray:
+        return self.graph(ms.Tensor(pixels)).asnumpy()
+
+    def to_mindspore(self) -> nn.Cell:
+        """The generator, rebuilt from the weights in the file."""
+        # An exported network may have had a prefix in its names, such as g_ab.
+        arrays = {name.removeprefix("g_ab.").removeprefix("g_ba."): value.asnumpy()
+                  for name, value in self.graph.parameters_dict().items()}  # fmt: skip
+        return _rebuilt(self.spec, arrays)
+
+
+def _rebuilt(spec, arrays):
+    """A generator of a description, with weights by name."""
+    generator = spec.build()
+    for name, parameter in generator.parameters_and_names():
+        parameter.set_data(ms.Tensor(arrays[name]))
+    return generator.set_train(False)
+
+
+def require_onnx():
+    """The packages onnx and onnxruntime.
+
+    Raises:
+        UserError: they are not installed.
+    """
+    try:
+        import onnx
+        import onnxruntime
+    except ImportError as error:
+        raise UserError("ONNX needs two more packages: pip install 'cyclegan_ms[onnx]'") from error
+    return onnx, onnxruntime
+
+
+class OnnxEngine:
+    """A generator exported as ONNX, run by onnxruntime."""
+
+    def __init__(self, path):
+        self.path = path
+        self.session = _session(path, path)
+        metadata = self.session.get_modelmeta().custom_metadata_map
+        if METADATA not in metadata:
+            raise UserError(f"{path}: an ONNX file, but not a generator exported by cyclegan_ms")
+        self.spec = GeneratorSpec.from_json(metadata[METADATA], path)
+
+    def __call__(self, pixels: np.ndarray) -> np.ndarray:
+        return self.session.run(None, {"image": pixels})[0]
+
+    def to_mindspore(self) -> nn.Cell:
+        """The generator, rebuilt from the weights in the file."""
+        onnx, _ = require_onnx()
+        weights = onnx.load(self.path).graph.initializer
+        arrays = {weight.name: onnx.numpy_helper.to_array(weight) for weight in weights}
+        return _rebuilt(self.spec, arrays)
+
+
+def _session(model, path):
+    _, onnxruntime = require_onnx()
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    source = str(model) if isinstance(model, Path) else model
+    try:
+        return onnxruntime.InferenceSession(
+            source, options, providers=onnxruntime.get_available_providers()
+        )
+    except Exception as error:  # onnxruntime has a class of its own for every reason
+        raise UserError(f"{path}: not an ONNX model, or damaged") from error

@@ -1,0 +1,147 @@
+"""MindIR and ONNX: checked, for any size, and usable as checkpoints."""
+
+import json
+import sys
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from test_tiles import generator
+
+from cyclegan_ms import cli
+from cyclegan_ms.checkpoint import GeneratorSpec, save_generator
+from cyclegan_ms.config import UserError
+from cyclegan_ms.engines import MindSporeEngine, load_engine
+from cyclegan_ms.export import export_generator, largest_difference
+from cyclegan_ms.translate import Translator
+
+
+def spec_of(variant):
+    return GeneratorSpec(
+        "b2a", ("apple", "orange"), 3, 1, 4, 2, variant, variant == "tutorial", 32, 7
+    )
+
+
+@pytest.fixture(scope="module", params=["paper", "tutorial"])
+def exported(request, tmp_path_factory):
+    """A generator and its files of both kinds."""
+    cell, spec = generator(request.param), spec_of(request.param)
+    folder = tmp_path_factory.mktemp("exported")
+    for kind in ("onnx", "mindir"):
+        assert export_generator(cell, spec, folder / f"g.{kind}", kind) < 5e-5
+    return cell, spec, folder
+
+
+@pytest.mark.parametrize("kind", ["onnx", "mindir"])
+def test_any_size_and_number(exported, kind, rng):
+    cell, spec, folder = exported
+    engine = load_engine(folder / f"g.{kind}")
+    assert engine.spec == spec
+    reference = MindSporeEngine(cell, spec)
+    for shape in ((1, 3, 32, 32), (4, 3, 64, 48), (2, 3, 8, 100), (1, 3, 256, 256)):
+        x = rng.uniform(-1, 1, shape).astype(np.float32)
+        output = engine(x)
+        assert output.shape == (shape[0], 1, *shape[2:])
+        assert np.abs(output - reference(x)).max() < 1e-4
+
+
+@pytest.mark.parametrize("kind", ["onnx", "mindir"])
+def test_weights_come_back(exported, kind):
+    cell, _, folder = exported
+    again = load_engine(folder / f"g.{kind}").to_mindspore()
+    ours = dict(cell.parameters_and_names())
+    for name, parameter in again.parameters_and_names():
+        assert np.array_equal(parameter.asnumpy(), ours[name].asnumpy()), name
+
+
+def test_onnx_needs_no_mindspore(exported):
+    """Only onnxruntime and what the file says of itself."""
+    folder = exported[2]
+    session = onnxruntime.InferenceSession(str(folder / "g.onnx"))
+    (image,), (translated,) = session.get_inputs(), session.get_outputs()
+    assert (image.name, image.shape) == ("image", ["batch", 3, "height", "width"])
+    assert (translated.name, translated.shape) == ("translated", ["batch", 1, "height", "width"])
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert metadata["direction"] == "orange2apple"
+    assert "[-1, 1]" in metadata["value_range"]
+    assert json.loads(metadata["cyclegan_ms"])["domains"] == ["apple", "orange"]
+
+
+def test_onnx_is_made_of_the_standard_operators(exported):
+    _, spec, folder = exported
+    kinds = {node.op_type for node in onnx.load(folder / "g.onnx").graph.node}
+    if spec.variant == "paper":
+        assert kinds == {
+            "Pad", "Conv", "InstanceNormalization", "Relu", "Add", "ConvTranspose", "Tanh",
+        }  # fmt: skip
+    else:
+        assert kinds == {
+            "Conv", "BatchNormalization", "LeakyRelu", "Relu", "Add", "ConvTranspose", "Tanh",
+        }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["onnx", "mindir"])
+def test_exported_files_translate_with_all_options(exported, kind, rng):
+    cell, spec, folder = exported
+    image = rng.integers(0, 256, (50, 70, 3), dtype=np.uint8)
+    expected = Translator(MindSporeEngine(cell, spec))(image).astype(int)
+    for options in ({}, {"tile": 32}):
+        translator = Translator.load(folder / f"g.{kind}", "orange2apple", **options)
+        assert np.abs(translator(image).astype(int) - expected).max() <= 1
+    with pytest.raises(UserError, match="can be b2a, orange2apple"):
+        Translator.load(folder / f"g.{kind}", "a2b")
+
+
+def test_a_difference_is_seen(exported):
+    _, spec, folder = exported
+    other = generator(spec.variant)
+    weight = other.trainable_params()[0]
+    weight.set_data(weight * 1.01)
+    assert largest_difference(other, load_engine(folder / "g.onnx")) > 1e-4
+
+
+def test_files_that_are_none_of_ours(tmp_path):
+    for kind, words in (("onnx", "not an ONNX model"), ("mindir", "not a MindIR file")):
+        path = tmp_path / f"bad.{kind}"
+        path.write_bytes(b"\xff no model at all")
+        with pytest.raises(UserError, match=words):
+            load_engine(path)
+    identity = onnx.helper.make_graph(
+        [onnx.helper.make_node("Relu", ["x"], ["y"])], "foreign",
+        [onnx.helper.make_tensor_value_info("x", 1, [1])],
+        [onnx.helper.make_tensor_value_info("y", 1, [1])],
+    )  # fmt: skip
+    opsets = [onnx.helper.make_opsetid("", 18)]
+    onnx.save(
+        onnx.helper.make_model(identity, opset_imports=opsets, ir_version=9), tmp_path / "f.onnx"
+    )
+    with pytest.raises(UserError, match="not a generator exported by cyclegan_ms"):
+        load_engine(tmp_path / "f.onnx")
+
+
+def test_without_the_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(UserError, match=r"pip install 'cyclegan_ms\[onnx\]'"):
+        export_generator(generator("paper"), spec_of("paper"), tmp_path / "g.onnx", "onnx")
+
+
+def test_command(tmp_path, capsys):
+    save_generator(generator("paper"), spec_of("paper"), tmp_path / "g.ckpt")
+
+    def run(direction, kind, name, *more):
+        return cli.export(
+            [f"--checkpoint={tmp_path / 'g.ckpt'}", f"--direction={direction}", f"--format={kind}",
+             f"--output={tmp_path / name}", *more]
+        )  # fmt: skip
+
+    assert run("b2a", "onnx", "g.onnx") == 0
+    assert "exported orange2apple to" in capsys.readouterr().out
+    assert run("b2a", "onnx", "g.onnx") == 2
+    assert "--overwrite replaces it" in capsys.readouterr().err
+    assert run("b2a", "onnx", "g.onnx", "--overwrite") == 0
+    assert run("b2a", "mindir", "wrong.onnx") == 2
+    assert "must end in .mindir" in capsys.readouterr().err
+    assert run("a2b", "mindir", "g.mindir") == 2
+    assert "does not translate a2b" in capsys.readouterr().err
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["g.ckpt", "g.onnx"]
