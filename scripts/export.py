@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Export a generator: scripts/export.py --checkpoint RUN --direction a2b --format onnx --output F"""
+"""Export: scripts/export.py --checkpoint RUN --direction a2b --format onnx --output FILE.onnx"""
 
 import sys
 from pathlib import Path
