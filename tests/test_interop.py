@@ -286,4 +286,4 @@ def test_converted_files_serve_inference(tmp_path, data_root):
         "infer.py", "--checkpoint", converted, "--direction", "apple2orange",
         "--input", data_root / "testA", "--output", tmp_path / "out",
     )  # fmt: skip
-    assert said.startswith("1 converted, 0 failed")
+    assert said.startswith("1 converted, 0 skipped, 0 failed")

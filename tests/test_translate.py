@@ -160,17 +160,17 @@ def test_tiles_where_they_are_asked_for_or_memory_is_short(monkeypatch, rng):
             self.asked += 1
             return SPEC.build()
 
-    image = Image.fromarray(rng.integers(0, 256, (100, 600, 3), dtype=np.uint8))
+    image = Image.fromarray(rng.integers(0, 256, (32, 600, 3), dtype=np.uint8))
     for options, free, tiled in (
         ({}, 1e12, 0),
         ({}, 1e6, 1),
         ({"tile": 700}, 1e6, 0),
-        ({"tile": 64}, 1e12, 1),
+        ({"tile": 300}, 1e12, 1),
     ):
         memory = SimpleNamespace(available=free)
         monkeypatch.setattr(psutil, "virtual_memory", lambda memory=memory: memory)
         spy = Spy()
-        assert Translator(spy, **options)(image).size == (600, 100)
+        assert Translator(spy, **options)(image).size == (600, 32)
         assert spy.asked == tiled, options
 
 

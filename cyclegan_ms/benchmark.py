@@ -1,0 +1,304 @@
+"""Speed and memory of this package beside others: each in a process of its own, taking turns.
+
+`measure` starts a process per subject, lets them step in turns, so that whatever else the machine
+does hits all of them alike, and asks each for its peak memory at the end. Run as a module, this
+file is such a process.
+"""
+
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+__all__ = ["markdown", "measure"]
+
+# Side in pixels: channels of the first layer, residual blocks, steps in a turn.
+SIZES = {64: (32, 6, 10), 128: (64, 6, 1), 256: (64, 9, 1)}
+
+LABELS = {
+    "cyclegan_ms": "cyclegan_ms, Graph",
+    "pytorch": "PyTorch twin",
+    "tutorial": "tutorial's code, PyNative",
+    "onnxruntime": "ONNX export, onnxruntime",
+}
+
+
+def measure(tasks, sizes, subjects, rounds: int, target: str, say=print) -> dict:
+    """Run the benchmark.
+
+    Args:
+        tasks: of `train`, `infer` and `data`.
+        sizes: of 64, 128 and 256, in pixels.
+        subjects: keys of `LABELS`; the first is what the others are compared with.
+        rounds: turns that every subject gets.
+        target: the device of this package: auto, Ascend, GPU or CPU.
+        say: takes a line of progress.
+
+    Returns machine, versions and a list of rows, for `json` and `markdown`.
+    """
+    rows = []
+    for task in tasks:
+        for size in sizes if task != "data" else [256]:
+            able = [s for s in subjects if _can(s, task)]
+            rows += _turns(task, size, able, rounds if task != "data" else 1, target, say)
+    return {"date": date.today().isoformat(), **_machine(subjects), "rows": rows}
+
+
+def _can(subject, task):
+    if task == "data":
+        return subject == "cyclegan_ms"
+    return subject != "onnxruntime" or task == "infer"
+
+
+def _turns(task, size, subjects, rounds, target, say):
+    workers = {}
+    try:
+        for subject in subjects:
+            workers[subject] = _Worker(subject, task, size, target)
+            first = workers[subject].ready["first_s"]
+            say(f"{task} {size}: {LABELS[subject]} is ready, its first took {first:.1f} s")
+        seconds = {subject: [] for subject in subjects}
+        for turn in range(rounds):
+            for subject, worker in workers.items():
+                seconds[subject].append(worker.turn())
+            say(f"{task} {size}: turn {turn + 1} of {rounds}")
+    finally:
+        peaks = {subject: worker.close() for subject, worker in workers.items()}
+    base = seconds[subjects[0]]
+    return [
+        {
+            "task": task,
+            "size": size,
+            "subject": subject,
+            "seconds": statistics.median(seconds[subject]),
+            "all_seconds": seconds[subject],
+            # Of the turns pairwise: what slows one turn down slows both.
+            "ratio": statistics.median(b / s for b, s in zip(base, seconds[subject])),
+            "peak_gb": peaks[subject],
+            **workers[subject].ready,
+        }
+        for subject in subjects
+    ]
+
+
+class _Worker:
+    def __init__(self, subject, task, size, target):
+        command = [sys.executable, "-m", "cyclegan_ms.benchmark", subject, task, str(size), target]
+        root = str(Path(__file__).resolve().parents[1])
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            cwd=root, env={**os.environ, "PYTHONPATH": root, "GLOG_v": "3"},
+        )  # fmt: skip
+        self.ready = self._read()
+
+    def _read(self):
+        for line in self.process.stdout:
+            if line.startswith("{"):
+                return json.loads(line)
+        raise RuntimeError(f"{self.process.args} ended: status {self.process.wait()}")
+
+    def turn(self):
+        self.process.stdin.write("go\n")
+        self.process.stdin.flush()
+        return self._read()["seconds"]
+
+    def close(self):
+        """End it; its peak memory in GB."""
+        try:
+            self.process.stdin.close()
+            return self._read()["peak_gb"]
+        finally:
+            self.process.wait()
+
+
+def _machine(subjects):
+    packages = {"cyclegan_ms": "mindspore", "pytorch": "torch", "onnxruntime": "onnxruntime"}
+    versions = {packages[s]: version(packages[s]) for s in subjects if s in packages}
+    name = platform.processor() or platform.machine()
+    if Path("/proc/cpuinfo").exists():
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        names = [line.split(": ")[1] for line in lines if line.startswith("model name")]
+        name = names[0] if names else name
+    return {"machine": f"{name}, {os.cpu_count()} cores", "versions": versions}
+
+
+def markdown(report: dict) -> str:
+    """The report as a table."""
+    versions = ", ".join(f"{name} {number}" for name, number in report["versions"].items())
+    lines = [
+        f"{report['machine']}; {versions}; {report['date']}. Medians; the ratio is this package's "
+        f"time to the other's, of turns taken pairwise; below 1 this package is faster.",
+        "",
+        "| | pixels | | seconds | ratio | peak memory | ready after |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    names = {"train": "training step", "infer": "one image", "data": "200 pairs of images"}
+    for row in report["rows"]:
+        ratio = "" if row["subject"] == "cyclegan_ms" else f"{row['ratio']:.2f}"
+        start = row["import_s"] + row["first_s"]
+        lines.append(
+            f"| {names[row['task']]} | {row['size']} | {LABELS[row['subject']]} | "
+            f"{row['seconds']:.3g} | {ratio} | {row['peak_gb']:.1f} GB | {start:.0f} s |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+# ------------------------------------------------------------------- inside of such a process
+
+
+def _serve(subject, task, size, target):
+    begun = time.perf_counter()
+    make = {
+        "cyclegan_ms": _ours,
+        "tutorial": _tutorial,
+        "pytorch": _pytorch,
+        "onnxruntime": _onnxruntime,
+    }[subject]
+    step = make(task, size, target)
+    built = time.perf_counter()
+    step()
+    first = time.perf_counter() - built
+    step()  # memory settles
+    _say(import_s=built - begun, first_s=first)
+    count = SIZES[size][2] if task == "train" else 1
+    for _ in sys.stdin:
+        start = time.perf_counter()
+        for _ in range(count):
+            step()
+        _say(seconds=(time.perf_counter() - start) / count)
+    _say(peak_gb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9)
+
+
+def _say(**values):
+    print(json.dumps(values), flush=True)
+
+
+def _images(size, n=2):
+    rng = np.random.default_rng(0)
+    return [rng.uniform(-1, 1, (1, 3, size, size)).astype(np.float32) for _ in range(n)]
+
+
+def _ours(task, size, target, variant="paper", mode="graph"):
+    from cyclegan_ms.config import Config, DataConfig, DeviceConfig, ModelConfig, TrainConfig
+    from cyclegan_ms.cyclegan import CycleGAN, build_networks
+    from cyclegan_ms.device import setup_device
+
+    if task == "data":
+        return _pipeline(size)
+    device = setup_device(target, mode, seed=0)
+    width, blocks, _ = SIZES[size]
+    plain = {"decay_epochs": 0, "pool_size": 0} if variant == "tutorial" else {}
+    config = Config(
+        data=DataConfig(load_size=size, crop_size=size),
+        model=ModelConfig(variant=variant, width=width, blocks=blocks),
+        train=TrainConfig(**plain),
+        device=DeviceConfig(target=target),
+    )
+    networks = build_networks(config.model)
+    real_a, real_b = _images(size)
+    if task == "train":
+        model = CycleGAN(networks, config, [2e-4] * 100000, device)
+        return lambda: model.step(real_a, real_b)
+    if variant == "tutorial":
+        import mindspore as ms
+
+        networks.g_ab.set_train(False)
+        return lambda: networks.g_ab(ms.Tensor(real_a)).asnumpy()
+    from cyclegan_ms.engines import MindSporeEngine
+    from cyclegan_ms.trainer import generator_spec
+
+    setup_device(target, "pynative")  # as infer.py
+    engine = MindSporeEngine(networks.g_ab.set_train(False), generator_spec(config, "a2b", 0))
+    return lambda: engine(real_a)
+
+
+def _tutorial(task, size, target):
+    return _ours(task, size, target, "tutorial", "pynative")
+
+
+def _pytorch(task, size, target):
+    import torch
+
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+    from pytorch_reference import Discriminator, Generator, Reference
+
+    from cyclegan_ms.image_pool import ImagePool
+
+    torch.manual_seed(0)
+    width, blocks, _ = SIZES[size]
+    device = "cuda" if target == "GPU" else "cpu"
+    makers = {
+        "g_ab": lambda: Generator(3, 3, width, blocks),
+        "g_ba": lambda: Generator(3, 3, width, blocks),
+        "d_a": lambda: Discriminator(3, width),
+        "d_b": lambda: Discriminator(3, width),
+    }
+    real_a, real_b = _images(size)
+    if task == "train":
+        reference = Reference({name: make().to(device) for name, make in makers.items()})
+        pools = [ImagePool(50, [0, 2, side]) for side in (0, 1)]
+        return lambda: reference.step(real_a, real_b, *pools)
+    network = makers["g_ab"]().to(device).eval()
+    image = torch.from_numpy(real_a).to(device)
+
+    def step():
+        with torch.no_grad():
+            return network(image).cpu().numpy()
+
+    return step
+
+
+def _onnxruntime(task, size, target):
+    from cyclegan_ms.checkpoint import GeneratorSpec
+    from cyclegan_ms.device import setup_device
+    from cyclegan_ms.engines import OnnxEngine
+    from cyclegan_ms.export import export_generator
+
+    setup_device("CPU", "pynative", seed=0)
+    width, blocks, _ = SIZES[size]
+    spec = GeneratorSpec("a2b", ("a", "b"), width=width, blocks=blocks)
+    (image,) = _images(size, 1)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "g.onnx")
+        export_generator(spec.build().set_train(False), spec, path, "onnx")
+        engine = OnnxEngine(path)
+    return lambda: engine(image)
+
+
+def _pipeline(size):
+    from PIL import Image
+
+    from cyclegan_ms.config import DataConfig
+    from cyclegan_ms.data import FolderDomain, UnpairedStream, iterate
+
+    rng = np.random.default_rng(0)
+    folder = tempfile.TemporaryDirectory()
+    for name in ("trainA", "trainB"):
+        Path(folder.name, name).mkdir()
+        for index in range(50):  # as smooth as a photograph
+            coarse = Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8))
+            coarse.resize((size, size), 3).save(Path(folder.name, name, f"{index}.jpg"))
+    domains = [FolderDomain(Path(folder.name, name)) for name in ("trainA", "trainB")]
+    config = DataConfig(load_size=size * 286 // 256, crop_size=size)
+    seeds = iter(range(1000))
+
+    def step():
+        assert folder  # stays until the process ends
+        stream = UnpairedStream(*domains, config, seed=next(seeds), epochs=4)
+        assert sum(1 for _ in iterate(stream)) == 200
+
+    return step
+
+
+if __name__ == "__main__":
+    _serve(sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4])
