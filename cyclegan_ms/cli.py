@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -96,11 +97,12 @@ def _dry_run(config, output, resume):
     a, b = load_domains(config.data, "train", channels)
     if config.train.sample_every:
         load_domains(config.data, "test", channels)
-    steps = epoch_steps(a, b, config.data.batch_size)
+    workers = int(os.environ.get("MS_WORKER_NUM", 1))
+    steps = epoch_steps(a, b, config.data.batch_size * workers)
     if resume:
         from cyclegan_ms.trainer import load_resumable
 
-        load_resumable(config, output, (a, b))
+        load_resumable(config, output, (a, b), workers)
     print(yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True), end="")
     print(
         f"# {len(a)} images of {config.data.domains[0]}, {len(b)} of {config.data.domains[1]}, "

@@ -204,6 +204,7 @@ class Config:
             "train.decay_epochs": (train.decay_epochs, 0),
             "loss.gan": (self.loss.gan, "lsgan"),
             "model.init_gain": (self.model.init_gain, 0.02),
+            "device.amp": (self.device.amp, "O0"),
         }
         for key, (value, needed) in fixed.items():
             if value != needed:

@@ -3,7 +3,7 @@
 import logging
 import os
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -50,10 +50,13 @@ class Job:
     source: Path
     target: Path
 
+    cycle_target: Path | None = None
+    """where its reconstruction goes, if it has a file of its own"""
+
     @property
-    def cycle_target(self) -> Path:
-        """Where the reconstruction goes."""
-        return self.target.with_name(f"{self.target.stem}_cycle{self.target.suffix}")
+    def targets(self) -> list[Path]:
+        """All files that it gives."""
+        return [path for path in (self.target, self.cycle_target) if path]
 
 
 @dataclass
@@ -85,6 +88,13 @@ def plan(source, output, options: Options) -> list[Job]:
         UserError: nothing to convert, a place that cannot be written, or files in the way.
     """
     source, output = Path(source), Path(output)
+    try:
+        return _plan(source, output, options)
+    except OSError as error:  # such as a name that is too long
+        raise UserError(f"--input {source}, --output {output}: {error.strerror}") from error
+
+
+def _plan(source, output, options):
     if source.is_dir():
         _check_apart(source, output)
         files = _pictures_below(source)
@@ -96,15 +106,18 @@ def plan(source, output, options: Options) -> list[Job]:
     else:
         raise UserError(f"--input {source}: no such file or folder")
 
-    jobs = [Job(path, output / name) for path, name in zip(files, _named(relative, options))]
-    targets = [job.target for job in jobs]
-    if options.cycle and not options.side_by_side:
-        targets += [job.cycle_target for job in jobs]
-        twice = {target for target in targets if targets.count(target) > 1}
-        if twice:
-            raise UserError(
-                f"{shown(min(twice))} would be both a result and a reconstruction; rename an input"
-            )
+    jobs = []
+    for path, name in zip(files, _named(relative, options)):
+        cycle = None
+        if options.cycle and not options.side_by_side:
+            cycle = output / name.with_name(f"{name.stem}_cycle{name.suffix}")
+        jobs.append(Job(path, output / name, cycle))
+    targets = [target for job in jobs for target in job.targets]
+    twice = [target for target, count in Counter(targets).items() if count > 1]
+    if twice:
+        raise UserError(
+            f"{shown(twice[0])} would be both a result and a reconstruction; rename an input"
+        )
     existing = [target for target in targets if os.path.lexists(target)]
     if existing and not options.skip_existing:
         raise UserError(
@@ -185,7 +198,7 @@ def convert(
     begun = time.monotonic()
     todo = []
     for job in jobs:
-        there = options.skip_existing and os.path.lexists(job.target)
+        there = options.skip_existing and all(map(os.path.lexists, job.targets))
         (result.skipped if there else todo).append(job.source if there else job)
     with tqdm(total=len(todo), unit="image", disable=not progress, dynamic_ncols=True) as bar:
         loaded = _read_ahead(translator, todo, options)
@@ -259,7 +272,7 @@ def _convert_batch(translator, back, batch, options, result):
     try:
         fakes = translator.pixels(np.stack([pixels for _, _, pixels in good]))
         recs = back.pixels(fakes) if back else [None] * len(good)
-    except (MemoryError, RuntimeError, ValueError) as error:
+    except Exception as error:  # every engine has its own
         if len(good) > 1:  # together they may be too large
             for job, picture, pixels in good:
                 _convert_batch(translator, back, [(job, (picture, pixels))], options, result)
@@ -283,9 +296,9 @@ def _write(translator, job, picture, fake, rec, options):
     if options.side_by_side:
         original = with_alpha(picture.image, picture.alpha)
         images = [_in_a_row([original, *images])]
-    if len(images) > 1:  # first, so that --skip_existing finds both or does both again
-        save_picture(job.cycle_target, images[1], picture, options.quality)
-    save_picture(job.target, images[0], picture, options.quality)
+    for target, image in zip(job.targets, images):
+        if not (options.skip_existing and os.path.lexists(target)):
+            save_picture(target, image, picture, options.quality)
 
 
 def _in_a_row(images):
@@ -300,5 +313,7 @@ def _in_a_row(images):
 def _reason(error):
     if isinstance(error, FileNotFoundError):
         return "a link that leads nowhere"
-    text = (getattr(error, "strerror", None) or str(error) or "out of memory").strip()
-    return text.splitlines()[0]
+    text = getattr(error, "strerror", None) or str(error)
+    if isinstance(error, MemoryError):
+        text = text or "out of memory"
+    return (text.strip().splitlines() or [type(error).__name__])[0]

@@ -40,7 +40,7 @@ def export_generator(generator: nn.Cell, spec: GeneratorSpec, path, kind: str) -
             exported generator computes something else; the file is not kept then.
     """
     path = Path(path)
-    if path.suffix.lower() != f".{kind}":
+    if path.suffix != f".{kind}":
         raise UserError(f"{path}: a file of --format {kind} must end in .{kind}")
     if kind == "onnx":
         require_onnx()
@@ -90,6 +90,7 @@ def _write_mindir(generator, spec, path):
         ms.set_context(mode=mode)
     model = ModelProto()
     model.ParseFromString(path.read_bytes())
+    path.unlink()  # MindSpore writes it read-only
     model.user_info.add(key=METADATA, value=spec.to_json())
     path.write_bytes(model.SerializeToString())
 

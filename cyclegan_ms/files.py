@@ -12,7 +12,8 @@ __all__ = ["atomic_path", "remove_leftovers"]
 def atomic_path(path):
     """A temporary name beside `path`, moved to `path` at the end, or removed after an error."""
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    # Without the name itself, which may be as long as a name can be.
+    temporary = path.with_name(f".{os.getpid()}.tmp{path.suffix}")
     try:
         yield temporary
         os.replace(temporary, path)

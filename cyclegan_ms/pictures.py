@@ -1,5 +1,7 @@
 """Opening a picture with all that belongs to it, and saving another with the same."""
 
+import os
+import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -52,6 +54,8 @@ def open_picture(path, channels: int = 3, max_megapixels: float = 0) -> Picture:
     """
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # ours is checked instead
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise OSError("not a regular file")
         with Image.open(path) as file:
             megapixels = file.width * file.height / 1e6
             if 0 < max_megapixels < megapixels:
@@ -59,9 +63,9 @@ def open_picture(path, channels: int = 3, max_megapixels: float = 0) -> Picture:
                     f"{file.width}x{file.height} pixels, more than --max_megapixels "
                     f"{max_megapixels:g}"
                 )
-            frames = getattr(file, "n_frames", 1)
             file.load()
             picture = _unpacked(file, channels)
+            frames = _frames(file)
     except UnidentifiedImageError as error:
         raise OSError("not an image, or damaged") from error
     except (OSError, MemoryError):
@@ -79,20 +83,55 @@ def _unpacked(file, channels):
     notes = []
     if file.mode.startswith(("I", "F")):
         notes.append("reduced to 8 bits")
-    upright = ImageOps.exif_transpose(file)
     belongings = {}
-    exif = upright.getexif()
-    exif.pop(0x0112, None)  # the rotation, applied now
-    if len(exif):
-        belongings["exif"] = exif.tobytes()
+    upright = file
+    try:
+        exif = _exif(file)
+        upright = ImageOps.exif_transpose(file)
+        if exif:
+            belongings["exif"] = exif
+        elif len(file.info.get("exif", b"")) > 6 and not len(file.getexif()):
+            notes.append("its EXIF data is damaged and left out")
+    except Exception:  # whatever stands in it
+        notes.append("its EXIF data is damaged and left out")
     image, alpha = split_alpha(upright, channels)
-    profile = file.info.get("icc_profile")
-    if profile:
-        if profile[16:20] == {"RGB": b"RGB ", "L": b"GRAY"}[image.mode]:
-            belongings["icc_profile"] = profile
-        else:
-            notes.append("its colour profile, which is for another colour space, is left out")
+    if profile := file.info.get("icc_profile"):
+        belongings["icc_profile"] = profile
     return Picture(image, alpha, belongings, notes)
+
+
+def _frames(file):
+    try:
+        return getattr(file, "n_frames", 1)
+    except Exception:  # a later frame is damaged
+        return 2
+
+
+# What a TIFF file says of the picture; its other tags say how the file is laid out.
+_DESCRIPTIVE = (270, 271, 272, 305, 306, 315, 33432)
+_EXIF_IFD, _GPS_IFD = 0x8769, 0x8825
+
+
+def _exif(file):
+    """EXIF as bytes, without the rotation, which is applied; empty if there is none."""
+    exif = file.getexif()
+    if file.format == "TIFF":
+        kept = Image.Exif()
+        for tag in _DESCRIPTIVE:
+            if tag in exif:
+                kept[tag] = exif[tag]
+        for block in (_EXIF_IFD, _GPS_IFD):
+            if values := exif.get_ifd(block):
+                kept.get_ifd(block).update(values)
+                kept[block] = dict(values)
+        exif = kept
+    else:
+        exif.get_ifd(_EXIF_IFD)  # read now: what is never looked at may get lost
+    rotation = exif.pop(0x0112, None)
+    data = exif.tobytes() if len(exif) else b""
+    if rotation is not None and file.format != "TIFF":
+        exif[0x0112] = rotation  # for `exif_transpose`
+    return data
 
 
 def split_alpha(image: Image.Image, channels: int = 3) -> tuple[Image.Image, Image.Image | None]:
@@ -102,6 +141,10 @@ def split_alpha(image: Image.Image, channels: int = 3) -> tuple[Image.Image, Ima
     """
     if not image.has_transparency_data:
         return convert_image(image, channels), None
+    if image.mode.startswith(("I", "F")):  # one value of many bits that cannot be seen
+        hidden = np.asarray(image) == image.info["transparency"]
+        alpha = Image.fromarray(np.where(hidden, 0, 255).astype(np.uint8))
+        return convert_image(image, channels), alpha
     image = image.convert("RGBA")
     alpha = image.getchannel("A")
     white = Image.new("RGB", image.size, "white")
@@ -123,9 +166,11 @@ def save_picture(path, image: Image.Image, picture: Picture | None = None, quali
     """
     path = Path(path)
     kind = path.suffix.lower()
-    belongings = dict(picture.belongings) if picture else {}
-    if kind == ".bmp":
-        belongings = {}
+    belongings = dict(picture.belongings) if picture and kind != ".bmp" else {}
+    profile = belongings.get("icc_profile")
+    if profile and profile[16:20] != (b"GRAY" if image.mode in ("L", "LA") else b"RGB "):
+        del belongings["icc_profile"]
+        picture.notes.append("its colour profile, which is for another colour space, is left out")
     if kind in _WITHOUT_ALPHA and image.mode in ("RGBA", "LA"):
         mode = image.mode[:-1]
         flat = Image.new(mode, image.size, "white")
@@ -136,7 +181,14 @@ def save_picture(path, image: Image.Image, picture: Picture | None = None, quali
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as temporary:
-            image.save(temporary, **belongings)
+            try:
+                image.save(temporary, **belongings)
+            except ValueError:  # JPEG takes no more than 64 kB of EXIF
+                if "exif" not in belongings:
+                    raise
+                del belongings["exif"]
+                image.save(temporary, **belongings)
+                picture.notes.append("its EXIF data is too long and left out")
     except OSError:
         raise
     except Exception as error:  # such as a size beyond what the type can hold

@@ -1,7 +1,9 @@
 """Metrics and sample pictures for TensorBoard, where they are wanted."""
 
 import logging
+import time
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -13,19 +15,18 @@ __all__ = ["Board", "require_tensorboard"]
 log = logging.getLogger(__name__)
 
 
-def require_tensorboard():
-    """tensorboardX's writer of event files.
+def require_tensorboard() -> None:
+    """Check that tensorboardX is there.
 
     Raises:
-        UserError: tensorboardX is not installed.
+        UserError: it is not installed.
     """
     try:
-        from tensorboardX import SummaryWriter
+        import tensorboardX  # noqa: F401
     except ImportError as error:
         raise UserError(
             "train.tensorboard needs tensorboardX: pip install 'cyclegan_ms[tensorboard]'"
         ) from error
-    return SummaryWriter
 
 
 class Board:
@@ -40,25 +41,45 @@ class Board:
     def __init__(self, folder, wanted: bool, step: int = 0):
         self.writer = None
         if wanted:
-            self._try(lambda: self._open(folder, step))
+            self._try(lambda: self._open(Path(folder), step))
 
     def _open(self, folder, step):
-        self.writer = require_tensorboard()(str(folder), purge_step=step + 1)
+        # Not tensorboardX's SummaryWriter: it writes in a thread, which a full disk ends, and then
+        # waits for that thread for ever.
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import SessionLog
+
+        folder.mkdir(parents=True, exist_ok=True)
+        self.writer = EventsWriter(str(folder / "events"))
+        self._write(step + 1, session_log=SessionLog(status=SessionLog.START))
 
     def metrics(self, row: dict) -> None:
         """A line of metrics.jsonl."""
-        values = {name: value for name, value in row.items() if name not in ("epoch", "step")}
-        for name, value in values.items():
-            group = "training" if name in ("learning_rate", "step_s", "images_per_s") else "loss"
-            self._write("add_scalar", f"{group}/{name}", value, row["step"])
+        if not self.writer:
+            return
+        from tensorboardX.summary import scalar
+
+        for name, value in row.items():
+            if name not in ("epoch", "step"):
+                rates = ("learning_rate", "step_s", "images_per_s")
+                tag = f"training/{name}" if name in rates else f"loss/{name}"
+                self._try(lambda t=tag, v=value: self._write(row["step"], summary=scalar(t, v)))
 
     def picture(self, image: Image.Image, step: int) -> None:
         """A grid of samples."""
-        self._write("add_image", "samples", np.asarray(image), step, dataformats="HWC")
+        if not self.writer:
+            return
+        from tensorboardX.summary import image as picture
 
-    def _write(self, method, *values, **options):
+        pixels = np.asarray(image)
+        self._try(lambda: self._write(step, summary=picture("samples", pixels, dataformats="HWC")))
+
+    def _write(self, step, **content):
+        from tensorboardX.proto.event_pb2 import Event
+
         if self.writer:
-            self._try(lambda: getattr(self.writer, method)(*values, **options))
+            self.writer.write_event(Event(step=step, wall_time=time.time(), **content))
+            self.writer.flush()
 
     def _try(self, action):
         try:

@@ -36,6 +36,8 @@ __all__ = ["check_output", "generator_spec", "train", "translate_samples"]
 
 log = logging.getLogger(__name__)
 
+_SAVE = 1000  # beside the number of a signal: the first worker's clock says that it is time to save
+
 
 def check_output(output, resume: bool = False) -> Path:
     """Make the run folder, which must be new or empty, or for `resume` hold a run.
@@ -111,10 +113,16 @@ def train(
     try:
         return _train(config, Path(output), resume, progress, stop)
     except WorkerLost as error:
+        saved = (Path(output) / "checkpoints" / "latest").exists()
         raise TrainingStopped(
             f"ERROR: a worker of this training failed or is gone ({error}); the others cannot go "
-            f"on.\nThe states in {output}/checkpoints are whole; go on with\n"
-            f"{_resume_command(output, 2)}"
+            f"on.\n"
+            + (
+                f"The states in {output}/checkpoints are whole; go on with\n"
+                f"{_resume_command(output, 2)}"
+                if saved
+                else "No state was saved yet: see the workers' logs, and start again."
+            )
         ) from error
 
 
@@ -128,7 +136,7 @@ def _train(config, output, resume, progress, stop):
     check_precision(where.amp, device.target)
     leads = device.leads
     samples = []
-    if config.train.sample_every and leads:
+    if config.train.sample_every:
         tests = load_domains(config.data, "test", channels)
         samples = [sample_images(domain, config.data.crop_size) for domain in tests]
         del tests  # a MindRecord file is held in memory
@@ -195,7 +203,8 @@ def _train(config, output, resume, progress, stop):
             if epoch_ends:
                 report.end_epoch(epoch, epochs)
             old = time.monotonic() - saved_at > 60 * config.train.state_minutes
-            caught = device.agree(stop.caught or 0)
+            asked = device.agree((stop.caught or 0) + _SAVE * (old and leads))
+            caught, old = asked % _SAVE, asked >= _SAVE
             if not (epoch_ends or old or caught or step == last):
                 continue
 
@@ -212,6 +221,8 @@ def _train(config, output, resume, progress, stop):
                     draw = step == last or epoch % (config.train.sample_every or math.inf) == 0
                     _report(model, config, output, epoch, samples if draw else (), health, board)
                 _save(model, facts, output, config)
+            else:
+                _wait_for_state(output, step)
             saved_at = time.monotonic()
             report.restart_clock()
             if step == last:
@@ -224,6 +235,19 @@ def _train(config, output, resume, progress, stop):
                     status=128 + caught,
                 )
     return model
+
+
+def _wait_for_state(output, step, seconds=3600):
+    """Wait until the first worker has saved a step.
+
+    Not in a collective: those of the CPU give a worker up that is busy for half a minute.
+    """
+    latest = output / "checkpoints" / "latest"
+    end = time.monotonic() + seconds
+    while not latest.exists() or latest.read_text() != f"step_{step:08d}":
+        if time.monotonic() > end:
+            raise WorkerLost(f"the first worker has not saved step {step} in {seconds} s")
+        time.sleep(0.05)
 
 
 def _resume_command(output, workers):

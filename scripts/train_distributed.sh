@@ -24,14 +24,20 @@ if ! command -v msrun >/dev/null; then  # it starts the first `python` on PATH
     echo "error: no msrun on PATH; activate the environment that MindSpore is installed in" >&2
     exit 2
 fi
-logs=${LOG_DIR:-runs/msrun_logs}
+port=${MASTER_PORT:-8118}
+if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
+    echo "error: port $port is taken, perhaps by another training; set MASTER_PORT" >&2
+    exit 2
+fi
+logs=${LOG_DIR:-runs/msrun_logs/$port}
 mkdir -p "$logs"
+rm -f "$logs"/worker_*.log "$logs"/scheduler.log
 : >"$logs/worker_0.log"
 export GLOG_v=${GLOG_v:-3}  # MindSpore's warnings while it connects are no news
 
 # In a session of its own: on Ctrl-C, msrun would kill the workers before they have saved.
 setsid msrun --worker_num="$workers" --local_worker_num="$workers" \
-    --master_port="${MASTER_PORT:-8118}" --log_dir="$logs" --join=True --tail_worker_log=0 \
+    --master_port="$port" --log_dir="$logs" --join=True --tail_worker_log=0 \
     "$here/train.py" "$@" >"$logs/msrun.log" 2>&1 &
 job=$!
 status=0

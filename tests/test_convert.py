@@ -113,6 +113,27 @@ def test_skip_existing_does_the_rest(tmp_path):
     assert (output / "a.png").stat().st_mtime_ns == before
 
 
+def test_skip_existing_makes_only_what_is_missing(tmp_path):
+    source, output = tmp_path / "in", tmp_path / "out"
+    draw(source / "a.png")
+    both = Translator(Negative())
+    run(source, output)
+    result = run(source, output, both, both, skip_existing=True, cycle=True)
+    assert len(result.written) == 1 and names(output) == {"a.png", "a_cycle.png"}
+    (output / "a.png").unlink()
+    (output / "a_cycle.png").write_text("mine")
+    run(source, output, both, both, skip_existing=True, cycle=True)
+    assert (output / "a_cycle.png").read_text() == "mine"
+    assert Image.open(output / "a.png").size == (9, 7)
+
+
+def test_long_names(tmp_path):
+    draw(tmp_path / "in" / ("a" * 250 + ".png"))
+    assert len(run(tmp_path / "in", tmp_path / "out").written) == 1
+    with pytest.raises(UserError, match="File name too long"):
+        plan("a" * 300, tmp_path / "other", Options())
+
+
 def test_other_files_are_counted(tmp_path, caplog):
     draw(tmp_path / "in" / "a.png")
     (tmp_path / "in" / "notes.txt").touch()
@@ -194,14 +215,18 @@ def test_exif_and_profile_pass_through(tmp_path):
     exif[ExifTags.Base.Artist] = "me"
     exif[ExifTags.Base.Orientation] = 6
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    for kind in ("jpg", "png", "webp"):
+    exif.get_ifd(0x8769)[ExifTags.Base.DateTimeOriginal] = "2026:11:23 11:00:00"
+    for kind in ("jpg", "png", "webp", "tif"):
         draw(tmp_path / "in" / f"a.{kind}", (9, 7), exif=exif, icc_profile=profile)
-    run(tmp_path / "in", tmp_path / "out")
-    for kind in ("jpg", "png", "webp"):
+    assert len(run(tmp_path / "in", tmp_path / "out").written) == 4
+    for kind in ("jpg", "png", "webp", "tif"):
         image = Image.open(tmp_path / "out" / f"a.{kind}")
         assert image.size == (7, 9)
         assert image.getexif()[ExifTags.Base.Artist] == "me"
-        assert ExifTags.Base.Orientation not in image.getexif()
+        if kind != "tif":  # where Pillow does not write this block
+            taken = image.getexif().get_ifd(0x8769)[ExifTags.Base.DateTimeOriginal]
+            assert taken == "2026:11:23 11:00:00"
+        assert image.getexif().get(ExifTags.Base.Orientation, 1) == 1
         assert image.info["icc_profile"] == profile
 
 
@@ -212,6 +237,63 @@ def test_a_profile_of_another_colour_space_is_left_out(tmp_path):
     result = run(tmp_path / "a.jpg", tmp_path / "out")
     assert "another colour space" in result.notes[0][1]
     assert "icc_profile" not in Image.open(tmp_path / "out" / "a.jpg").info
+
+
+def test_damaged_and_oversized_exif(tmp_path):
+    draw(tmp_path / "in" / "bad.jpg", exif=b"Exif\0\0junkjunkjunk")
+    exif = Image.Exif()
+    exif[ExifTags.Base.ImageDescription] = "x" * 70000
+    draw(tmp_path / "in" / "long.png", exif=exif)
+    result = run(tmp_path / "in", tmp_path / "out", format="jpg")
+    assert names(tmp_path / "out") == {"bad.jpg", "long.jpg"}
+    assert {path.name: note for path, note in result.notes} == {
+        "bad.jpg": "its EXIF data is damaged and left out",
+        "long.png": "its EXIF data is too long and left out",
+    }
+
+
+def test_sixteen_bits_with_a_transparent_value(tmp_path):
+    values = np.linspace(0, 65535, 63).astype(np.uint16).reshape(7, 9)
+    Image.fromarray(values).save(tmp_path / "a.png", transparency=0)
+    run(tmp_path / "a.png", tmp_path / "out")
+    result = np.asarray(Image.open(tmp_path / "out" / "a.png"))
+    assert result[0, 0, 3] == 0 and (result.reshape(-1, 4)[1:, 3] == 255).all()
+    expected = 255 - np.round(values / 257)
+    assert np.abs(result[..., 0].astype(int) - expected).max() <= 1
+
+
+def test_a_gray_result_has_no_profile_of_colours(tmp_path):
+    class ToGray(Negative):
+        def __call__(self, pixels):
+            return super().__call__(pixels)[:, :1]
+
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    draw(tmp_path / "a.jpg", icc_profile=profile)
+    result = run(tmp_path / "a.jpg", tmp_path / "out", Translator(ToGray()))
+    image = Image.open(tmp_path / "out" / "a.jpg")
+    assert image.mode == "L" and "icc_profile" not in image.info
+    assert "another colour space" in result.notes[0][1]
+
+
+def test_whatever_an_engine_raises_is_a_failure(tmp_path):
+    for name in ("a.png", "b.png"):
+        draw(tmp_path / "in" / name, color="red" if name == "a.png" else "blue")
+
+    class Moody(Negative):
+        def __call__(self, pixels):
+            if pixels[0, 0, 0, 0] > 0:
+                raise Exception("bad allocation")
+            return super().__call__(pixels)
+
+    result = run(tmp_path / "in", tmp_path / "out", Translator(Moody()), batch_size=2)
+    assert [(p.name, reason) for p, reason in result.failed] == [("a.png", "bad allocation")]
+    assert names(tmp_path / "out") == {"b.png"}
+
+
+def test_more_than_memory_is_a_failure(tmp_path):
+    draw(tmp_path / "strip.png", (1, 5000))
+    result = run(tmp_path / "strip.png", tmp_path / "out", Translator(Negative(), size=4096))
+    assert "4096x20480000 pixels need about" in result.failed[0][1]
 
 
 def test_alpha_is_laid_on_white_where_the_format_has_none(tmp_path):
@@ -275,6 +357,7 @@ def make_corpus(folder):
     (folder / "circle").symlink_to(".")
     draw(folder / "locked.png")
     os.chmod(folder / "locked.png", 0)
+    os.mkfifo(folder / "pipe.png")
     draw(folder / "large.png", (10000, 5000), 0, "L")
 
 
@@ -303,6 +386,7 @@ FAILED = {
     "text.jpg": "not an image",
     "loop.png": "Too many levels of symbolic links",
     "dangling.png": "a link that leads nowhere",
+    "pipe.png": "not a regular file",
     "large.png": "10000x5000 pixels, more than --max_megapixels 40",
 }
 NOTES = {

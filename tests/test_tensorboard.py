@@ -5,6 +5,7 @@ import sys
 
 import pytest
 from tensorboardX.proto.event_pb2 import Event
+from test_resume import no_file_larger_than
 from test_trainer import tiny
 
 from cyclegan_ms.config import UserError
@@ -48,8 +49,15 @@ def test_without_tensorboardx(data_root, tmp_path, monkeypatch):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_failure_to_write_is_a_warning(tmp_path, caplog):
+def test_a_failure_to_begin_is_a_warning(tmp_path, caplog):
     (tmp_path / "file").write_text("in the way")
     with Board(tmp_path / "file", True) as board:
         board.metrics({"epoch": 1, "step": 1, "d_a": 0.5})
+    assert caplog.text.count("TensorBoard's files cannot be written") == 1
+
+
+def test_a_full_disk_is_a_warning(tmp_path, caplog):
+    with Board(tmp_path / "board", True) as board, no_file_larger_than(500):
+        for step in range(100):
+            board.metrics({"epoch": 1, "step": step, "d_a": 0.5})
     assert caplog.text.count("TensorBoard's files cannot be written") == 1
