@@ -30,8 +30,9 @@ class Translator:
         engine: computes a generator; see `cyclegan_ms.engines`.
         size: work on images whose shorter side was brought to so many pixels; the result is
             brought back. 0 works on them as they are.
-        tile: compute images larger than this in tiles of this side. 0 does so where the memory
-            that is free would not do, in tiles of 512. The result is the same, up to rounding.
+        tile: compute images larger than this in tiles of this side. 0 does so, in tiles of 512,
+            where the memory that is free would not do or a feature map would be beyond 2 GB. The
+            result is the same, up to rounding.
 
     Raises:
         UserError: `size` or `tile` is too small.
@@ -159,6 +160,8 @@ class Translator:
         sides = pixels.shape[2:]
         if self.tile:
             return self.tile if max(sides) > self.tile else 0
-        needed = _BYTES_PER_CHANNEL * self.spec.width * pixels.shape[0] * sides[0] * sides[1]
-        enough = needed < 0.8 * psutil.virtual_memory().available
+        values = self.spec.width * pixels.shape[0] * sides[0] * sides[1]
+        enough = _BYTES_PER_CHANNEL * values < 0.8 * psutil.virtual_memory().available
+        # A convolution whose output is beyond 2 GB did not come back within minutes on CPU.
+        enough = enough and 4 * values < 2**31
         return 0 if enough or max(sides) <= AUTOMATIC_TILE else AUTOMATIC_TILE
