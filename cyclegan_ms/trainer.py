@@ -228,7 +228,8 @@ def _train(config, output, resume, progress, stop):
             if step == last:
                 break
             if caught:
-                device.agree()  # msrun kills all when one has ended
+                if not leads:  # msrun kills all when one has ended: let the first speak
+                    time.sleep(3)
                 raise TrainingStopped(
                     f"stopped by {Signals(caught).name} after step {step}, all of it saved; go on "
                     f"with\n{_resume_command(output, device.workers)}",
