@@ -58,9 +58,9 @@ class Device:
         with watch_workers(self.workers):
             return ms.ops.AllGather()(ms.Tensor(array)).asnumpy()
 
-    def agree(self, number: int = 0) -> int:
-        """The largest of all workers' numbers, on all of them; none goes on before all are here."""
-        return int(self.gather(np.array([number], np.int32)).max())
+    def agree(self, *numbers: int) -> list[int]:
+        """Of each number the largest that a worker has; none goes on before all are here."""
+        return self.gather(np.array([numbers or [0]], np.int32)).max(axis=0).tolist()
 
 
 @contextmanager

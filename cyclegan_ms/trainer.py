@@ -36,8 +36,6 @@ __all__ = ["check_output", "generator_spec", "train", "translate_samples"]
 
 log = logging.getLogger(__name__)
 
-_SAVE = 1000  # beside the number of a signal: the first worker's clock says that it is time to save
-
 
 def check_output(output, resume: bool = False) -> Path:
     """Make the run folder, which must be new or empty, or for `resume` hold a run.
@@ -203,8 +201,7 @@ def _train(config, output, resume, progress, stop):
             if epoch_ends:
                 report.end_epoch(epoch, epochs)
             old = time.monotonic() - saved_at > 60 * config.train.state_minutes
-            asked = device.agree((stop.caught or 0) + _SAVE * (old and leads))
-            caught, old = asked % _SAVE, asked >= _SAVE
+            caught, old = device.agree(stop.caught or 0, old and leads)
             if not (epoch_ends or old or caught or step == last):
                 continue
 

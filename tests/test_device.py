@@ -96,7 +96,7 @@ def test_precision_that_a_target_has_not(caplog):
 
 def test_a_single_worker_shares_with_nobody():
     alone = Device()
-    assert alone.leads and alone.agree(7) == 7
+    assert alone.leads and alone.agree(7, 1) == [7, 1]
     assert alone.gather(np.arange(3)).tolist() == [0, 1, 2]
 
 
