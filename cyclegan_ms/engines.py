@@ -75,7 +75,10 @@ class MindIREngine:
         model = ModelProto()
         try:
             model.ParseFromString(Path(path).read_bytes())
-            note = {entry.key: entry.value for entry in model.user_info}.get(METADATA)
+            info = model.user_info
+            if not hasattr(info, "items"):  # a list of pairs before MindSpore 2.10
+                info = {entry.key: entry.value for entry in info}
+            note = info.get(METADATA)
         except Exception as error:  # protobuf's own exception
             raise UserError(f"{path}: not a MindIR file, or damaged") from error
         if note is None:

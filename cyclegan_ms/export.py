@@ -91,7 +91,10 @@ def _write_mindir(generator, spec, path):
     model = ModelProto()
     model.ParseFromString(path.read_bytes())
     path.unlink()  # MindSpore writes it read-only
-    model.user_info.add(key=METADATA, value=spec.to_json())
+    if hasattr(model.user_info, "add"):  # a list of pairs before MindSpore 2.10
+        model.user_info.add(key=METADATA, value=spec.to_json())
+    else:
+        model.user_info[METADATA] = spec.to_json()
     path.write_bytes(model.SerializeToString())
 
 
