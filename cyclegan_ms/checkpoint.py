@@ -22,6 +22,7 @@ from cyclegan_ms.networks import ResNetGenerator
 from cyclegan_ms.tutorial import TutorialGenerator
 
 __all__ = [
+    "METADATA",
     "GeneratorSpec",
     "TrainingState",
     "capture_state",
@@ -35,7 +36,8 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-_KEY = "cyclegan_ms"
+METADATA = "cyclegan_ms"
+"""Key of the description in a generator's file, of every kind."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def save_generator(generator: nn.Cell, spec: GeneratorSpec, path) -> None:
     # Names by position in the network: a parameter's own name carries the prefix of its run.
     parameters = [{"name": n, "data": p} for n, p in generator.parameters_and_names()]
     with atomic_path(path) as temporary:
-        note = {_KEY: spec.to_json()}
+        note = {METADATA: spec.to_json()}
         ms.save_checkpoint(parameters, str(temporary), append_dict=note)
 
 
@@ -110,9 +112,9 @@ def read_generator(path) -> tuple[GeneratorSpec, dict]:
         parameters = ms.load_checkpoint(str(path))
     except Exception as error:  # MindSpore raises ValueError, RuntimeError and others here
         raise UserError(f"{path}: not a MindSpore checkpoint, or damaged") from error
-    if _KEY not in parameters:
+    if METADATA not in parameters:
         raise UserError(f"{path}: a checkpoint, but not a generator saved by cyclegan_ms")
-    return GeneratorSpec.from_json(parameters.pop(_KEY), path), parameters
+    return GeneratorSpec.from_json(parameters.pop(METADATA), path), parameters
 
 
 def load_generator(path) -> tuple[nn.Cell, GeneratorSpec]:

@@ -110,13 +110,20 @@ def _dry_run(config, output, resume):
     )
 
 
-@command
-def infer(argv=None):
-    """Convert a file or a folder: `cyclegan-infer`, `scripts/infer.py`."""
-    parser = Parser(prog="infer.py", description="Convert an image, or a folder of images.")
+def _generator_parser(prog, description):
+    """A parser that asks for one generator."""
+    parser = Parser(prog=prog, description=description)
     add = parser.add_argument
     add("--checkpoint", required=True, help="run folder, or a generator: .ckpt, .onnx, .mindir")
     add("--direction", required=True, help="a2b, b2a, or by domains, such as apple2orange")
+    return parser
+
+
+@command
+def infer(argv=None):
+    """Convert a file or a folder: `cyclegan-infer`, `scripts/infer.py`."""
+    parser = _generator_parser("infer.py", "Convert an image, or a folder of images.")
+    add = parser.add_argument
     add("--input", required=True, help="image, or folder of images, nested or not")
     add("--output", required=True, help="folder for the results, under the same names")
     add(
@@ -197,10 +204,8 @@ def _infer(args):
 @command
 def export(argv=None):
     """A generator as MindIR or ONNX: `scripts/export.py`."""
-    parser = Parser(prog="export.py", description="Export a generator, and check what it computes.")
+    parser = _generator_parser("export.py", "Export a generator, and check what it computes.")
     add = parser.add_argument
-    add("--checkpoint", required=True, help="run folder, or a generator's .ckpt file")
-    add("--direction", required=True, help="a2b, b2a, or by domains, such as apple2orange")
     add("--format", required=True, choices=["mindir", "onnx"], help="onnx needs the extra [onnx]")
     add("--output", required=True, help="the file, ending in .mindir or .onnx")
     add("--overwrite", action="store_true", help="replace the file if it is there")

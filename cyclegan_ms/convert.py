@@ -7,7 +7,7 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 
 import numpy as np
@@ -203,13 +203,10 @@ def convert(
     with tqdm(total=len(todo), unit="image", disable=not progress, dynamic_ncols=True) as bar:
         loaded = _read_ahead(translator, todo, options)
         done = 0
-        for _, same in groupby(loaded, key=lambda item: _shape(item[1])):
-            for batch in _batches(same, options.batch_size):
-                _convert_batch(translator, back, batch, options, result)
-                done += len(batch)
-                bar.update(len(batch))
-                if stop and stop.caught:
-                    break
+        for batch in _batches(loaded, options.batch_size):
+            _convert_batch(translator, back, batch, options, result)
+            done += len(batch)
+            bar.update(len(batch))
             if stop and stop.caught:
                 break
         loaded.close()
@@ -245,19 +242,15 @@ def _read_ahead(translator, jobs, options) -> Iterator:
                 future.cancel()
 
 
+def _batches(items, size):
+    """Consecutive items of one shape, at most `size` of them at a time."""
+    for _, same in groupby(items, key=lambda item: _shape(item[1])):
+        while batch := list(islice(same, size)):
+            yield batch
+
+
 def _shape(content):
     return () if isinstance(content, BaseException) else content[1].shape
-
-
-def _batches(items, size):
-    batch = []
-    for item in items:
-        batch.append(item)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
 
 
 def _convert_batch(translator, back, batch, options, result):

@@ -9,6 +9,7 @@ import logging
 import os
 import threading
 import zlib
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
@@ -27,6 +28,7 @@ __all__ = [
     "iterate",
     "known_endings",
     "load_domains",
+    "pillow_errors",
     "read_image",
     "to_chw",
 ]
@@ -67,14 +69,19 @@ def read_image(path, channels: int = 3) -> Image.Image:
     Raises:
         OSError: the file cannot be read or decoded.
     """
+    with pillow_errors(), Image.open(path) as image:
+        image.load()
+        return convert_image(ImageOps.exif_transpose(image), channels)
+
+
+@contextmanager
+def pillow_errors():
+    """OSError for whatever Pillow raises over a broken file: SyntaxError, TypeError, ..."""
     try:
-        with Image.open(path) as image:
-            image.load()
-            return convert_image(ImageOps.exif_transpose(image), channels)
+        yield
     except (OSError, MemoryError):
         raise
     except Exception as error:
-        # For broken files Pillow raises nearly anything: SyntaxError, ValueError, TypeError, ...
         raise OSError(f"{type(error).__name__}: {error}") from error
 
 

@@ -18,6 +18,7 @@ __all__ = [
     "needs_onednn_guard",
     "quiet_mindspore",
     "setup_device",
+    "watch_workers",
 ]
 
 log = logging.getLogger(__name__)

@@ -11,14 +11,11 @@ import numpy as np
 import mindspore as ms
 from mindspore import nn
 
-from cyclegan_ms.checkpoint import GeneratorSpec, load_generator
+from cyclegan_ms.checkpoint import METADATA, GeneratorSpec, load_generator
 from cyclegan_ms.config import UserError
 from cyclegan_ms.device import quiet_mindspore
 
 __all__ = ["MindIREngine", "MindSporeEngine", "OnnxEngine", "load_engine", "require_onnx"]
-
-METADATA = "cyclegan_ms"
-"""Key of the description in exported files."""
 
 
 def load_engine(path):
@@ -69,7 +66,6 @@ class MindIREngine:
     """A generator exported as MindIR."""
 
     def __init__(self, path):
-        self.path = path
         from mindspore.train.mind_ir_pb2 import ModelProto
 
         model = ModelProto()
@@ -127,7 +123,7 @@ class OnnxEngine:
 
     def __init__(self, path):
         self.path = path
-        self.session = _session(path, path)
+        self.session = _session(path)
         metadata = self.session.get_modelmeta().custom_metadata_map
         if METADATA not in metadata:
             raise UserError(f"{path}: an ONNX file, but not a generator exported by cyclegan_ms")
@@ -144,14 +140,13 @@ class OnnxEngine:
         return _rebuilt(self.spec, arrays)
 
 
-def _session(model, path):
+def _session(path):
     _, onnxruntime = require_onnx()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    source = str(model) if isinstance(model, Path) else model
     try:
         return onnxruntime.InferenceSession(
-            source, options, providers=onnxruntime.get_available_providers()
+            str(path), options, providers=onnxruntime.get_available_providers()
         )
     except Exception as error:  # onnxruntime has a class of its own for every reason
         raise UserError(f"{path}: not an ONNX model, or damaged") from error

@@ -8,12 +8,12 @@ import numpy as np
 import mindspore as ms
 from mindspore import nn
 
-from cyclegan_ms.checkpoint import GeneratorSpec
+from cyclegan_ms.checkpoint import METADATA, GeneratorSpec
 from cyclegan_ms.config import UserError
-from cyclegan_ms.engines import METADATA, MindIREngine, OnnxEngine, require_onnx
+from cyclegan_ms.engines import MindIREngine, OnnxEngine, require_onnx
 from cyclegan_ms.files import atomic_path
 from cyclegan_ms.networks import InstanceNorm, ResidualBlock, Tanh
-from cyclegan_ms.tutorial import TutorialBlock, TutorialGenerator, TutorialStage
+from cyclegan_ms.tutorial import TutorialBlock, TutorialStage
 
 __all__ = ["TOLERANCE", "export_generator", "largest_difference"]
 
@@ -104,7 +104,7 @@ def _write_mindir(generator, spec, path):
 def _write_onnx(generator, spec, path):
     onnx, _ = require_onnx()
     graph = _Graph(onnx, generator)
-    graph.generator(generator, "image")
+    graph.chain(generator.parts(), "image")
     graph.nodes[-1].output[0] = "translated"
     sides = {"image": spec.in_channels, "translated": spec.out_channels}
     image, translated = (
@@ -148,13 +148,11 @@ class _Graph:
         """All initializers; a parameter that is used twice is there once, under its name."""
         return list(self.known.values())
 
-    def generator(self, cell, x):
-        """The name of the output of a generator applied to `x`."""
-        if not isinstance(cell, TutorialGenerator):
-            return self.apply(cell.model, x)
-        for part in (cell.conv_in, cell.down_1, cell.down_2, cell.residuals, cell.up_2, cell.up_1):
-            x = self.apply(part, x)
-        return self.apply(cell.tanh, self.apply(cell.conv_out, x))
+    def chain(self, cells, x):
+        """The name of the output of cells applied to `x` one after the other."""
+        for cell in cells:
+            x = self.apply(cell, x)
+        return x
 
     def apply(self, cell, x):
         """The name of the output of any cell of our generators applied to `x`."""
@@ -165,9 +163,7 @@ class _Graph:
         if isinstance(cell, TutorialStage):
             return self.apply(cell.features, x)
         if isinstance(cell, nn.SequentialCell):
-            for child in cell:
-                x = self.apply(child, x)
-            return x
+            return self.chain(cell, x)
         if isinstance(cell, nn.Conv2dTranspose):
             # Of the one row and column too many, `same` drops the last; (1, 0, 1, 0) is top,
             # bottom, left, right here, and top, left, bottom, right in ONNX.

@@ -149,6 +149,10 @@ class ResNetGenerator(nn.Cell):
             Tanh(),
         )
 
+    def parts(self) -> list[nn.Cell]:
+        """Its cells in the order they are applied, for what goes through it layer by layer."""
+        return list(self.model)
+
     def construct(self, x: ms.Tensor) -> ms.Tensor:
         return self.model(x)
 

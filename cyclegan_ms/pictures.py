@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from cyclegan_ms.data import convert_image
+from cyclegan_ms.data import convert_image, pillow_errors
 from cyclegan_ms.files import atomic_path
 
 __all__ = [
@@ -56,7 +56,7 @@ def open_picture(path, channels: int = 3, max_megapixels: float = 0) -> Picture:
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise OSError("not a regular file")
-        with Image.open(path) as file:
+        with pillow_errors(), Image.open(path) as file:
             megapixels = file.width * file.height / 1e6
             if 0 < max_megapixels < megapixels:
                 raise OSError(
@@ -68,10 +68,6 @@ def open_picture(path, channels: int = 3, max_megapixels: float = 0) -> Picture:
             frames = _frames(file)
     except UnidentifiedImageError as error:
         raise OSError("not an image, or damaged") from error
-    except (OSError, MemoryError):
-        raise
-    except Exception as error:  # Pillow raises nearly anything for broken files
-        raise OSError(f"{type(error).__name__}: {error}") from error
     finally:
         Image.MAX_IMAGE_PIXELS = limit
     if frames > 1:

@@ -13,7 +13,7 @@ import mindspore as ms
 from mindspore import nn
 
 from cyclegan_ms.networks import InstanceNorm, ResidualBlock, Tanh
-from cyclegan_ms.tutorial import TutorialBlock, TutorialGenerator, TutorialStage
+from cyclegan_ms.tutorial import TutorialBlock, TutorialStage
 
 __all__ = ["translate_tiled"]
 
@@ -30,12 +30,7 @@ def translate_tiled(generator: nn.Cell, pixels: np.ndarray, tile: int) -> np.nda
     """
     walk = _Walk(pixels.shape[2], tile)
     image = _Map(pixels[0].shape, kept=pixels[0])
-    if not isinstance(generator, TutorialGenerator):
-        return walk.through(generator.model, image).whole()[None]
-    g = generator
-    for part in (g.conv_in, g.down_1, g.down_2, g.residuals, g.up_2, g.up_1):
-        image = walk.through(part, image)
-    return np.tanh(walk.through(g.conv_out, image, last=True).whole())[None]
+    return walk.chain(generator.parts(), image).whole()[None]
 
 
 class _Map:
@@ -111,13 +106,17 @@ class _Walk:
         self.height, self.tile = height, tile
         self.reflected = 0
 
+    def chain(self, cells, x):
+        """The map after cells, one after the other; what tanh ends is kept whatever its size."""
+        cells = list(cells)
+        for cell, following in zip(cells, [*cells[1:], None]):
+            x = self.through(cell, x, last=isinstance(following, Tanh))
+        return x
+
     def through(self, cell, x, last=False):
         """The map after a cell; `last` keeps it whatever its size."""
         if isinstance(cell, nn.SequentialCell):
-            cells = list(cell)
-            for child in cells:
-                ends = isinstance(cells[-1], Tanh) and child is cells[-2]
-                x = self.through(child, x, last=ends)
+            x = self.chain(cell, x)
         elif isinstance(cell, ResidualBlock):
             x = self._sum(x, self.through(cell.conv_block, x))
         elif isinstance(cell, TutorialBlock):

@@ -7,7 +7,7 @@ import psutil
 from PIL import Image
 
 from cyclegan_ms.config import UserError
-from cyclegan_ms.data import convert_image, from_chw, to_chw
+from cyclegan_ms.data import from_chw, to_chw
 from cyclegan_ms.engines import load_engine
 from cyclegan_ms.pictures import from_array, split_alpha, with_alpha
 from cyclegan_ms.tiles import translate_tiled
@@ -112,12 +112,14 @@ class Translator:
         ]
 
     def prepare(self, image: Image.Image) -> np.ndarray:
-        """A Pillow image as the generator takes it: (C, h, w) in [-1, 1], at working size.
+        """An 8-bit image as the generator takes it: (C, h, w) in [-1, 1], at working size.
+
+        Args:
+            image: RGB, or gray for a generator that takes gray.
 
         Raises:
             MemoryError: even tiles would need more memory than is free.
         """
-        image = convert_image(image, self.spec.in_channels)
         size = image.size
         if self.size:
             factor = self.size / min(size)

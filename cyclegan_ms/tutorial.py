@@ -97,6 +97,11 @@ class TutorialGenerator(nn.Cell):
         self.conv_out = _conv(w, out_channels, 7, 1, 3, bias=False)
         self.tanh = Tanh()
 
+    def parts(self) -> list[nn.Cell]:
+        """Its cells in the order they are applied, for what goes through it layer by layer."""
+        stages = [self.conv_in, self.down_1, self.down_2, self.residuals, self.up_2, self.up_1]
+        return [*stages, self.conv_out, self.tanh]
+
     def construct(self, x: ms.Tensor) -> ms.Tensor:
         x = self.down_2(self.down_1(self.conv_in(x)))  # (N, 4w, H/4, W/4)
         x = self.up_1(self.up_2(self.residuals(x)))  # (N, w, H, W)

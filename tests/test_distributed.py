@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 from conftest import draw_folder
 from safetensors.numpy import load_file
+from test_resume import wait_for_state
 
 from cyclegan_ms.checkpoint import load_state
 from cyclegan_ms.config import Config, DataConfig, ModelConfig, TrainConfig, UserError, save_config
@@ -112,16 +112,6 @@ def start(environment, *arguments):
     )  # fmt: skip
 
 
-def wait_for_step(run, step, process):
-    latest = run / "checkpoints" / "latest"
-    end = time.monotonic() + 200
-    while time.monotonic() < end and process.poll() is None:
-        if latest.exists() and int(latest.read_text().removeprefix("step_")) >= step:
-            return
-        time.sleep(0.05)
-    raise AssertionError(process.communicate())
-
-
 def worker_pid(rank, run):
     """The process of that rank that trains into `run`."""
     for process in Path("/proc").glob("[0-9]*"):
@@ -142,7 +132,7 @@ def test_death_of_a_worker_then_another_number_of_workers(tmp_path, environment,
     config = config_for(root, 1, epochs=300, decay_epochs=150, max_steps=0, pool_size=3)
     save_config(config, tmp_path / "c.yaml")
     process = start(environment, "--config", tmp_path / "c.yaml", "--output", run)
-    wait_for_step(run, 3, process)
+    wait_for_state(run, process, beyond=2, seconds=200)
     os.kill(worker_pid(1, run), signal.SIGKILL)
     _, error = process.communicate(timeout=200)
     assert process.returncode == 1
@@ -171,7 +161,7 @@ def test_a_signal_to_one_worker_stops_all_of_them(tmp_path, environment):
     run = tmp_path / "run"
     save_config(config_for(root, 1, epochs=300, max_steps=0), tmp_path / "c.yaml")
     process = start(environment, "--config", tmp_path / "c.yaml", "--output", run)
-    wait_for_step(run, 2, process)
+    wait_for_state(run, process, beyond=1, seconds=200)
     os.kill(worker_pid(1, run), signal.SIGTERM)
     output, _ = process.communicate(timeout=200)
     step = load_state(run / "checkpoints").facts["step"]
