@@ -8,6 +8,8 @@ import mindspore as ms
 from mindspore import nn, ops
 from mindspore.common.initializer import Normal
 
+from cyclegan_ms.convolutions import LeanConv2d, LeanConvolution, NarrowConv2d
+
 __all__ = ["InstanceNorm", "PatchGANDiscriminator", "ResNetGenerator", "ResidualBlock", "Tanh"]
 
 
@@ -54,11 +56,12 @@ class Tanh(nn.Cell):
         return 2 * ops.sigmoid(2 * x) - 1 if self.on_cpu else ops.tanh(x)
 
 
+def _start(gain):
+    return {"has_bias": True, "weight_init": Normal(gain), "bias_init": "zeros"}
+
+
 def _conv(c_in, c_out, kernel, stride=1, padding=0, *, gain):
-    return nn.Conv2d(
-        c_in, c_out, kernel, stride, pad_mode="pad", padding=padding,
-        has_bias=True, weight_init=Normal(gain), bias_init="zeros",
-    )  # fmt: skip
+    return nn.Conv2d(c_in, c_out, kernel, stride, pad_mode="pad", padding=padding, **_start(gain))
 
 
 def _upsample(c_in, c_out, *, gain):
@@ -67,28 +70,34 @@ def _upsample(c_in, c_out, *, gain):
     # after the bias instead of computing the last row and column, so they are asked for by
     # cropping one pixel less at the bottom and right.
     return nn.Conv2dTranspose(
-        c_in, c_out, 3, 2, pad_mode="pad", padding=(1, 0, 1, 0),
-        has_bias=True, weight_init=Normal(gain), bias_init="zeros",
-    )  # fmt: skip
+        c_in, c_out, 3, 2, pad_mode="pad", padding=(1, 0, 1, 0), **_start(gain)
+    )
 
 
 class ResidualBlock(nn.Cell):
     """x + F(x), F being two reflect-padded 3x3 convolutions (Johnson et al. 2016).
 
     (N, C, H, W) to the same shape; H and W at least 2.
+
+    Args:
+        channels: C.
+        gain: standard deviation of the initial weights.
+        like: another block of the network, whose layers without parameters serve this one too:
+            Graph mode compiles a layer once for each place of its own.
     """
 
-    def __init__(self, channels: int, gain: float = 0.02):
+    def __init__(self, channels: int, gain: float = 0.02, like: "ResidualBlock | None" = None):
         super().__init__()
-        self.conv_block = nn.SequentialCell(
-            nn.ReflectionPad2d(1),
-            _conv(channels, channels, 3, gain=gain),
-            InstanceNorm(channels),
-            nn.ReLU(),
-            nn.ReflectionPad2d(1),
-            _conv(channels, channels, 3, gain=gain),
-            InstanceNorm(channels),
+        if like is None:
+            pad, norm, relu = nn.ReflectionPad2d(1), InstanceNorm(channels), nn.ReLU()
+            convolution = LeanConvolution(channels, channels, 3)
+        else:
+            pad, conv, norm, relu, *_ = like.conv_block
+            convolution = conv.convolution
+        first, second = (
+            LeanConv2d(channels, channels, 3, convolution, **_start(gain)) for _ in range(2)
         )
+        self.conv_block = nn.SequentialCell(pad, first, norm, relu, pad, second, norm)
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
         return x + self.conv_block(x)
@@ -126,6 +135,8 @@ class ResNetGenerator(nn.Cell):
         if min(in_channels, out_channels, width, blocks) < 1:
             raise ValueError("in_channels, out_channels, width and blocks must be at least 1")
         w, gain = width, init_gain
+        residual = [ResidualBlock(4 * w, gain)]
+        residual += [ResidualBlock(4 * w, gain, residual[0]) for _ in range(blocks - 1)]
         self.model = nn.SequentialCell(
             nn.ReflectionPad2d(3),
             _conv(in_channels, w, 7, gain=gain),  # (N, w, H, W)
@@ -137,7 +148,7 @@ class ResNetGenerator(nn.Cell):
             _conv(2 * w, 4 * w, 3, 2, 1, gain=gain),  # (N, 4w, H/4, W/4)
             InstanceNorm(4 * w),
             nn.ReLU(),
-            *[ResidualBlock(4 * w, gain) for _ in range(blocks)],
+            *residual,
             _upsample(4 * w, 2 * w, gain=gain),  # (N, 2w, H/2, W/2)
             InstanceNorm(2 * w),
             nn.ReLU(),
@@ -145,7 +156,7 @@ class ResNetGenerator(nn.Cell):
             InstanceNorm(w),
             nn.ReLU(),
             nn.ReflectionPad2d(3),
-            _conv(w, out_channels, 7, gain=gain),  # (N, out_channels, H, W)
+            NarrowConv2d(w, out_channels, 7, **_start(gain)),  # (N, out_channels, H, W)
             Tanh(),
         )
 
