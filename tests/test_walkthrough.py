@@ -121,7 +121,7 @@ def test_every_section_is_summed_up_in_chinese():
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     sections = re.split(r"^## ", text, flags=re.M)
-    assert len(sections) == 15
+    assert len(sections) == 16
     for section in sections:
         assert re.search(r"^> .*[\u4e00-\u9fff]", section, re.M), section.splitlines()[0]
 
