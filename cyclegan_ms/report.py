@@ -35,10 +35,12 @@ class Progress:
         log_every: steps between lines.
         bar: whether to show a progress bar.
         board: takes every line too, if given.
+        on_line: called with every line, if given.
     """
 
-    def __init__(self, path, steps: int, batch_images: int, log_every: int, bar: bool, board=None):
-        self.board = board
+    def __init__(self, path, steps: int, batch_images: int, log_every: int, bar: bool, board=None,
+                 on_line=None):  # fmt: skip
+        self.board, self.on_line = board, on_line
         self.path = Path(path)
         self.file = open(path, "ab")  # noqa: SIM115 - closed in __exit__
         self.batch_images = batch_images
@@ -118,6 +120,9 @@ class Progress:
         self.file.flush()
         if self.board:
             self.board.metrics(row)
+        if self.on_line:
+            self.on_line(row)
+            self.restart_clock()
         self.window, self.times = _Mean(), []
 
     def end_epoch(self, epoch: int, epochs: int) -> None:
@@ -169,7 +174,7 @@ def draw_losses(rows: list[dict], path) -> None:
         panel.set_xlabel("step")
         panel.grid(alpha=0.3)
         if panel.lines:
-            panel.legend(fontsize=8)
+            panel.legend(fontsize=8, loc="upper right")
             panel.set_ylim(bottom=0)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=110)

@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from signal import Signals
 
@@ -94,6 +95,7 @@ def train(
     resume: bool = False,
     progress: bool | None = None,
     stop: StopRequest | None = None,
+    on_line: Callable[[dict], None] | None = None,
 ) -> CycleGAN:
     """Train as configured and fill the run folder `output`.
 
@@ -103,13 +105,14 @@ def train(
         resume: go on from the newest complete state, to the same end, bit for bit.
         progress: whether to show a progress bar; None shows one on a terminal.
         stop: a program's watch over its signals; None notes them while training.
+        on_line: called with every line of metrics.jsonl once it is written, to follow along.
 
     Raises:
         UserError: images, folder, disk or device are not as needed; before the first step.
         TrainingStopped: diverged, interrupted by SIGINT or SIGTERM, or a state cannot be written.
     """
     try:
-        return _train(config, Path(output), resume, progress, stop)
+        return _train(config, Path(output), resume, progress, stop, on_line)
     except WorkerLost as error:
         saved = (Path(output) / "checkpoints" / "latest").exists()
         raise TrainingStopped(
@@ -124,7 +127,7 @@ def train(
         ) from error
 
 
-def _train(config, output, resume, progress, stop):
+def _train(config, output, resume, progress, stop, on_line):
     if config.train.tensorboard:
         require_tensorboard()
     channels = (config.model.channels_a, config.model.channels_b)
@@ -184,7 +187,9 @@ def _train(config, output, resume, progress, stop):
     with (
         stop or StopRequest() as stop,
         Board(output / "tensorboard", config.train.tensorboard and leads, start) as board,
-        Progress(metrics, last, 2 * per_step, config.train.log_every, bar, board) as report,
+        Progress(
+            metrics, last, 2 * per_step, config.train.log_every, bar, board, on_line
+        ) as report,
     ):
         if state and leads:
             report.restore(state.facts["report"], start)

@@ -19,6 +19,7 @@ from cyclegan_ms.config import (
 )
 from cyclegan_ms.cyclegan import CycleGAN, TrainingStopped, build_networks, learning_rates
 from cyclegan_ms.device import setup_device
+from cyclegan_ms.report import read_metrics
 from cyclegan_ms.trainer import train
 
 
@@ -189,8 +190,11 @@ def test_a_failing_report_does_not_end_the_training(finished, tmp_path, caplog):
 def test_max_steps_ends_early_and_complete(finished, tmp_path):
     _, config, _ = finished
     early = tiny(config.data.root, epochs=5, max_steps=4)
-    model = train(early, tmp_path / "early")
+    lines = []
+    model = train(early, tmp_path / "early", on_line=lines.append)
     assert model.steps_done == 4
+    assert [line["step"] for line in lines] == [2, 3, 4]
+    assert lines == read_metrics(tmp_path / "early" / "metrics.jsonl")
     assert (tmp_path / "early" / "g_ab.ckpt").is_file()
     assert (tmp_path / "early" / "samples" / "epoch_0002.png").is_file()
 
