@@ -179,7 +179,7 @@ def test_the_table(evaluated):
     cycle = [columns["cycle_l1"] for columns in (*report["directions"].values(), report["mean"])]
     assert lines[3] == "| cycle L1, of [-1, 1] | " + " | ".join(f"{v:.3f}" for v in cycle) + " |"
     assert any(line.startswith("| FID |") for line in lines)
-    assert max(map(len, lines[:20])) < 80
+    assert max(map(len, lines[: lines.index("")])) < 80
 
 
 def script(*arguments):
@@ -273,11 +273,10 @@ def test_only_a_lower_cycle_is_better(finished, tmp_path):
     assert evaluation.end_epoch(model.networks, 6, 42)
 
 
-@pytest.mark.parametrize("k", [10, 14, 20])  # before an evaluation, at it, after it
-def test_resumed_lines_are_the_straight_ones(finished, tmp_path, k):
+def test_resumed_lines_are_the_straight_ones(finished, tmp_path):
     _, config, straight = finished
     run = tmp_path / "run"
-    train(replace(config, train=replace(config.train, max_steps=k)), run)
+    train(replace(config, train=replace(config.train, max_steps=14)), run)  # the first evaluation
     with open(run / "evaluation.jsonl", "a") as file:  # a line that no state knows of
         file.write('{"epoch": 4, "cycle_l1": 0.0}\n{"epo')
     train(config, run, resume=True)
