@@ -1,10 +1,10 @@
-"""The command lines of training, inference and export, and what all command lines share."""
+"""The command lines of training, inference, evaluation and export, and what all share."""
 
 import functools
 import logging
 import os
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import yaml
@@ -20,10 +20,11 @@ from cyclegan_ms.config import (
     UserError,
     build_config,
     config_parser,
+    load_config,
 )
 from cyclegan_ms.interrupt import StopRequest
 
-__all__ = ["command", "export", "infer", "train"]
+__all__ = ["command", "evaluate", "export", "infer", "train"]
 
 
 def command(main):
@@ -97,6 +98,10 @@ def _dry_run(config, output, resume):
     a, b = load_domains(config.data, "train", channels)
     if config.train.sample_every:
         load_domains(config.data, "test", channels)
+    if config.train.evaluate_every:
+        from cyclegan_ms.evaluate import EpochEvaluation
+
+        EpochEvaluation(config, output)
     workers = int(os.environ.get("MS_WORKER_NUM", 1))
     steps = epoch_steps(a, b, config.data.batch_size * workers)
     if resume:
@@ -199,6 +204,39 @@ def _infer(args):
     if stop.caught:
         return 128 + stop.caught
     return 1 if result.failed else 0
+
+
+@command
+def evaluate(argv=None):
+    """Metrics of a finished run: `scripts/evaluate.py`."""
+    parser = Parser(prog="evaluate.py", description="Measure a run's generators on test images.")
+    add = parser.add_argument
+    add("--checkpoint", required=True, help="run folder, or its folder best")
+    add("--data.root", help="folder with trainA, trainB, testA, testB (default: the run's)")
+    add("--output", required=True, help="the report, FILE.json; FILE.md and FILE.html go beside it")
+    add("--features", help="network for FID and KID, an ONNX file (see README); needs extra [onnx]")
+    add("--device", default="auto", choices=["auto", "Ascend", "GPU", "CPU"], help="where to run")
+    args = parser.parse_args(argv)
+    run = Path(args.checkpoint)
+    for name in ("config.yaml", "g_ab.ckpt", "g_ba.ckpt"):
+        if not (run / name).is_file():
+            raise UserError(f"--checkpoint {run}: not a finished run, it has no {name}")
+    config = load_config(run / "config.yaml")
+    if args.data.root:
+        config = replace(config, data=replace(config.data, root=args.data.root))
+    from cyclegan_ms.evaluation_report import check_outputs, markdown, write_report
+
+    paths = check_outputs(args.output)
+
+    from cyclegan_ms.device import setup_device
+    from cyclegan_ms.evaluate import evaluate as evaluate_run
+    from cyclegan_ms.page import environment
+
+    device = setup_device(args.device)
+    report, cases = evaluate_run(run, config, args.features)
+    write_report(paths, report | {"environment": environment(device)}, cases)
+    print(markdown(report))
+    print(f"best and worst cases: {paths['.html']}")
 
 
 @command

@@ -125,6 +125,9 @@ class TrainConfig:
     """epochs between generators that are kept"""
     sample_every: NonNegativeInt = 1
     """epochs between sample pictures of test images; 0 draws none"""
+    evaluate_every: NonNegativeInt = 0
+    """epochs between evaluations on test images, which also keep the generators whose cycle is best
+    (needs scikit-image); 0 makes none"""
     keep: PositiveInt = 2
     """complete states to keep"""
     state_minutes: NonNegativeFloat = 15.0

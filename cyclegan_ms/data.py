@@ -28,8 +28,10 @@ __all__ = [
     "iterate",
     "known_endings",
     "load_domains",
+    "load_square",
     "pillow_errors",
     "read_image",
+    "resized_chw",
     "to_chw",
 ]
 
@@ -113,6 +115,11 @@ def from_chw(pixels: np.ndarray) -> Image.Image:
     """Float (C, H, W) in [-1, 1] to an image: the inverse of `to_chw`, values outside clipped."""
     values = np.clip((pixels + 1) * 127.5, 0, 255).round().astype(np.uint8)
     return Image.fromarray(values[0] if len(values) == 1 else values.transpose(1, 2, 0))
+
+
+def resized_chw(image: Image.Image, width: int, height: int) -> np.ndarray:
+    """An RGB or gray image at another size, as RGB: float32 (3, height, width) in [-1, 1]."""
+    return to_chw(image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC))
 
 
 class FolderDomain:
@@ -219,6 +226,17 @@ def load_domains(config: DataConfig, split: str, channels=(3, 3)):
         f"data.root {root} does not exist; {_LAYOUT}.\n"
         f"scripts/prepare_data.py --name apple2orange downloads the tutorial's images."
     )
+
+
+def load_square(domain, index: int, size: int) -> np.ndarray:
+    """An image of a domain for testing, (C, size, size) in [-1, 1]: resized to the square.
+
+    A row of a MindRecord file is not resized but cut.
+    """
+    image = domain.load(index)
+    if isinstance(image, np.ndarray):
+        return image[:, :size, :size]
+    return to_chw(image.resize((size, size), Image.Resampling.BICUBIC))
 
 
 def _load_mindrecord(path, config, channels):

@@ -15,7 +15,14 @@ from cyclegan_ms.checkpoint import METADATA, GeneratorSpec, load_generator
 from cyclegan_ms.config import UserError
 from cyclegan_ms.device import quiet_mindspore
 
-__all__ = ["MindIREngine", "MindSporeEngine", "OnnxEngine", "load_engine", "require_onnx"]
+__all__ = [
+    "MindIREngine",
+    "MindSporeEngine",
+    "OnnxEngine",
+    "load_engine",
+    "onnx_session",
+    "require_onnx",
+]
 
 
 def load_engine(path):
@@ -123,7 +130,7 @@ class OnnxEngine:
 
     def __init__(self, path):
         self.path = path
-        self.session = _session(path)
+        self.session = onnx_session(path)
         metadata = self.session.get_modelmeta().custom_metadata_map
         if METADATA not in metadata:
             raise UserError(f"{path}: an ONNX file, but not a generator exported by cyclegan_ms")
@@ -140,7 +147,12 @@ class OnnxEngine:
         return _rebuilt(self.spec, arrays)
 
 
-def _session(path):
+def onnx_session(path):
+    """An onnxruntime session.
+
+    Raises:
+        UserError: the file is damaged, or onnxruntime is not installed.
+    """
     _, onnxruntime = require_onnx()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3

@@ -5,6 +5,8 @@ from collections import deque
 
 import numpy as np
 
+from cyclegan_ms.metrics import INVERTED, correlation
+
 __all__ = ["Health"]
 
 log = logging.getLogger(__name__)
@@ -38,14 +40,12 @@ class Health:
 
     def watch_samples(self, name: str, real: np.ndarray, fake: np.ndarray) -> None:
         """Compare a generator's inputs and outputs, (N, C, H, W) in [-1, 1] each."""
-        if real.shape[1] != fake.shape[1]:
-            real, fake = (x.mean(1, keepdims=True) for x in (real, fake))
-        correlations = [_correlation(x, y) for x, y in zip(real, fake)]
-        if np.mean(correlations) < -0.2:
+        mean = np.mean([correlation(x, y) for x, y in zip(real, fake)])
+        if mean < INVERTED:
             self._warn(
                 f"{name} inverted",
-                f"{name} inverts its input (correlation {np.mean(correlations):.2f}): a known dead "
-                f"end of early training; start again with another train.seed or a larger "
+                f"{name} inverts its input (correlation {mean:.2f}): a known dead end of early "
+                f"training; start again with another train.seed or a larger "
                 f"loss.lambda_identity",
             )
         # How much the pictures of a set differ from one another, pixel by pixel.
@@ -61,10 +61,3 @@ class Health:
         if key not in self.said:
             self.said.add(key)
             log.warning(text)
-
-
-def _correlation(x, y):
-    """Pearson's, of all pixels of two images; 0 where one of them is flat."""
-    x, y = x.ravel() - x.mean(), y.ravel() - y.mean()
-    size = np.linalg.norm(x) * np.linalg.norm(y)
-    return float(x @ y / size) if size > 1e-6 else 0.0

@@ -1,4 +1,7 @@
-"""A run's page: curves, sample grids by epoch, settings and environment, readable from disk."""
+"""A run's page: curves, sample grids by epoch, settings and environment, readable from disk.
+
+Other pages are put into the same `document`.
+"""
 
 import html
 import platform
@@ -9,9 +12,9 @@ from string import Template
 from cyclegan_ms.device import Device
 from cyclegan_ms.files import atomic_path
 
-__all__ = ["environment", "write_page"]
+__all__ = ["document", "environment", "table_row", "write_page"]
 
-_PAGE = Template("""<!doctype html>
+_DOCUMENT = Template("""<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -30,7 +33,11 @@ _PAGE = Template("""<!doctype html>
   details img { image-rendering: auto; }
 </style>
 <h1>$title</h1>
-<p>$summary</p>
+$body
+</html>
+""")
+
+_RUN = Template("""<p>$summary</p>
 <figure><img src="losses.png" alt="Loss curves"></figure>
 <table>$losses</table>
 <h2>Test images: real, translated, and back again</h2>
@@ -38,9 +45,12 @@ $samples
 <h2>Settings</h2>
 <pre>$config</pre>
 <h2>Environment</h2>
-<table>$environment</table>
-</html>
-""")
+<table>$environment</table>""")
+
+
+def document(title: str, body: str) -> str:
+    """An HTML page: a title, as text, and what comes below it, as HTML."""
+    return _DOCUMENT.substitute(title=html.escape(title), body=body)
 
 
 def environment(device: Device) -> dict[str, str]:
@@ -64,23 +74,25 @@ def write_page(output, rows: list[dict], facts: dict[str, str]) -> None:
     output = Path(output)
     last = rows[-1]
     losses = {k: v for k, v in last.items() if k not in _NOT_LOSSES}
-    page = _PAGE.substitute(
-        title=html.escape(f"CycleGAN run {output.resolve().name}"),
+    body = _RUN.substitute(
         summary=f"Epoch {last['epoch']}, step {last['step']}, {last['step_s']:.2f} s a step, "
         f"learning rate {last['learning_rate']:.2g}.",
-        losses=_row("th", losses) + _row("td", [f"{value:.3f}" for value in losses.values()]),
+        losses=table_row("th", losses)
+        + table_row("td", [f"{value:.3f}" for value in losses.values()]),
         samples="\n".join(_figures(sorted((output / "samples").glob("epoch_*.png"), reverse=True))),
         config=html.escape((output / "config.yaml").read_text(encoding="utf-8")),
-        environment="".join(_row("td", item) for item in facts.items()),
+        environment="".join(table_row("td", item) for item in facts.items()),
     )
     with atomic_path(output / "index.html") as temporary:
+        page = document(f"CycleGAN run {output.resolve().name}", body)
         temporary.write_text(page, encoding="utf-8")
 
 
 _NOT_LOSSES = ("epoch", "step", "learning_rate", "step_s", "images_per_s")
 
 
-def _row(cell, values):
+def table_row(cell: str, values) -> str:
+    """A row of a table, from texts; `cell` is th or td."""
     return "<tr>" + "".join(f"<{cell}>{html.escape(str(v))}</{cell}>" for v in values) + "</tr>"
 
 

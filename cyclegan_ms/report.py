@@ -14,10 +14,17 @@ from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from cyclegan_ms.data import from_chw, to_chw
+from cyclegan_ms.data import from_chw, load_square
 from cyclegan_ms.files import atomic_path
 
-__all__ = ["Progress", "cycle_grid", "draw_losses", "read_metrics", "sample_images"]
+__all__ = [
+    "Progress",
+    "cycle_grid",
+    "draw_losses",
+    "drop_lines",
+    "read_metrics",
+    "sample_images",
+]
 
 log = logging.getLogger(__name__)
 
@@ -75,10 +82,7 @@ class Progress:
 
     def restore(self, state: dict, step: int) -> None:
         """Go back to a state: lines written after it are dropped, they will be written again."""
-        kept = self.path.read_bytes()[: state["bytes"]]
-        if len(kept) < state["bytes"]:
-            log.warning("%s: lines are missing, and stay missing", self.path)
-        self.file.truncate(kept.rfind(b"\n") + 1)
+        drop_lines(self.path, state["bytes"])
         self.file.seek(0, os.SEEK_END)
         self.window, self.epoch = _Mean(**state["window"]), _Mean(**state["epoch"])
         self.bar.initial = self.bar.n = step
@@ -151,6 +155,14 @@ class _Mean:
         return {name: total / self.count for name, total in self.sums.items()}
 
 
+def drop_lines(path, size: int) -> None:
+    """Drop from a file of lines what was written after its first `size` bytes."""
+    kept = Path(path).read_bytes()[:size]
+    if len(kept) < size:
+        log.warning("%s: lines are missing, and stay missing", path)
+    os.truncate(path, kept.rfind(b"\n") + 1)
+
+
 def read_metrics(path) -> list[dict]:
     """The lines of a metrics file."""
     return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
@@ -191,16 +203,7 @@ def _moving_mean(values, width):
 def sample_images(domain, size: int, count: int = 4) -> np.ndarray:
     """A fixed choice of images, spread over a domain: (count, C, size, size) in [-1, 1]."""
     indices = np.linspace(0, len(domain) - 1, min(count, len(domain))).astype(int)
-    square = (size, size)
-    images = [domain.load(i) for i in indices]
-    return np.stack(
-        [
-            image[:, :size, :size]
-            if isinstance(image, np.ndarray)
-            else to_chw(image.resize(square, Image.Resampling.BICUBIC))
-            for image in images
-        ]
-    )
+    return np.stack([load_square(domain, index, size) for index in indices])
 
 
 def cycle_grid(cycles: list[tuple], domains) -> Image.Image:

@@ -17,6 +17,7 @@ _FREE = {
     "train.log_every",
     "train.save_every",
     "train.sample_every",
+    "train.evaluate_every",
     "train.state_minutes",
     "train.keep",
     "train.tensorboard",

@@ -25,6 +25,7 @@ from cyclegan_ms.config import Config, UserError, config_values, save_config
 from cyclegan_ms.cyclegan import CycleGAN, Networks, TrainingStopped, build_networks, learning_rates
 from cyclegan_ms.data import UnpairedStream, epoch_steps, iterate, load_domains
 from cyclegan_ms.device import WorkerLost, check_precision, setup_device
+from cyclegan_ms.evaluate import EpochEvaluation
 from cyclegan_ms.files import atomic_path, remove_leftovers
 from cyclegan_ms.health import Health
 from cyclegan_ms.interrupt import StopRequest
@@ -141,6 +142,7 @@ def _train(config, output, resume, progress, stop, on_line):
         tests = load_domains(config.data, "test", channels)
         samples = [sample_images(domain, config.data.crop_size) for domain in tests]
         del tests  # a MindRecord file is held in memory
+    evaluation = EpochEvaluation(config, output)
     per_step = config.data.batch_size * device.workers
     per_epoch = epoch_steps(*domains, per_step)
     epochs = config.train.epochs
@@ -193,6 +195,7 @@ def _train(config, output, resume, progress, stop, on_line):
     ):
         if state and leads:
             report.restore(state.facts["report"], start)
+            evaluation.restore(state.facts.get("evaluation", 0))
         for step, batch in enumerate(iterate(stream), start + 1):
             losses = model.step(batch["real_a"], batch["real_b"])
             if step == start + 1:
@@ -211,7 +214,9 @@ def _train(config, output, resume, progress, stop, on_line):
                 continue
 
             if leads:
-                facts = {"step": step, "report": report.state(), **fixed}
+                best = epoch_ends and evaluation.end_epoch(model.networks, epoch, step)
+                written = {"report": report.state(), "evaluation": evaluation.state()}
+                facts = {"step": step, **written, **fixed}
             if step == last and not epoch_ends:  # not part of the state: a longer run goes on here
                 report.write_line(epoch, step, rates[step - 1])
                 report.end_epoch(epoch, epochs)
@@ -219,7 +224,7 @@ def _train(config, output, resume, progress, stop, on_line):
                 # The state comes last: whatever ends the program before, a resumed training makes
                 # the generators and pictures of this epoch again.
                 if epoch_ends or step == last:
-                    _save_generators(model, config, output, epoch)
+                    _save_generators(model, config, output, epoch, best)
                     draw = step == last or epoch % (config.train.sample_every or math.inf) == 0
                     _report(model, config, output, epoch, samples if draw else (), health, board)
                 _save(model, facts, output, config)
@@ -272,17 +277,21 @@ def _save(model, facts, output, config):
         ) from error
 
 
-def _save_generators(model, config, output, epoch):
+def _save_generators(model, config, output, epoch, best):
     n = model.networks
     folders = [output]
     if epoch % config.train.save_every == 0:
         folders.append(output / "checkpoints" / f"epoch_{epoch:04d}")
+    if best:
+        folders.append(output / "best")
     try:
         for folder in folders:
             folder.mkdir(exist_ok=True)
             for generator, direction in ((n.g_ab, "a2b"), (n.g_ba, "b2a")):
                 spec = generator_spec(config, direction, epoch)
                 save_generator(generator, spec, folder / f"g_{direction.replace('2', '')}.ckpt")
+        if best:  # a run folder for infer.py and evaluate.py
+            save_config(config, output / "best" / "config.yaml")
     except (OSError, RuntimeError) as error:
         raise TrainingStopped(
             f"{folder}: the generators could not be written ({error}).\nEarlier states are whole: "
@@ -348,7 +357,7 @@ def _check_disk(output, networks, epochs, config, resume):
     channels = config.model.channels_a + config.model.channels_b
     pools = 4 * config.train.pool_size * channels * config.data.crop_size**2
     state = 3 * sum(sizes.values()) + pools  # weights and two moments
-    kept = epochs // config.train.save_every
+    kept = epochs // config.train.save_every + bool(config.train.evaluate_every)
     pictures = epochs * 24 * 3 * config.data.crop_size**2 if config.train.sample_every else 0
     states = 1 if resume else config.train.keep + 1  # the others are there already
     needed = states * state + (kept + 2) * generators + pictures + 20e6

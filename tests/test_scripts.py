@@ -70,7 +70,9 @@ def test_mistakes_get_a_line_or_two_and_exit_2(name, arguments, words, data_root
     assert done.stderr.count("\n") <= 3
 
 
-@pytest.mark.parametrize("name", ["train", "infer", "prepare_data", "export", "convert_weights"])
+@pytest.mark.parametrize(
+    "name", ["train", "infer", "evaluate", "prepare_data", "export", "convert_weights"]
+)
 def test_help(name):
     done = script(name, "--help")
     assert done.returncode == 0

@@ -1,0 +1,290 @@
+"""Metrics of a finished run, on its test images; the cheap ones while it trains."""
+
+import json
+import logging
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+import mindspore as ms
+
+from cyclegan_ms import classifier, distances
+from cyclegan_ms.checkpoint import load_generator
+from cyclegan_ms.config import Config, UserError
+from cyclegan_ms.cyclegan import Networks, TrainingStopped
+from cyclegan_ms.data import from_chw, load_domains, load_square, resized_chw
+from cyclegan_ms.features import FeatureNetwork
+from cyclegan_ms.metrics import INVERTED, image_metrics, mean_metrics, require_skimage
+from cyclegan_ms.report import drop_lines, read_metrics, sample_images
+
+__all__ = ["Case", "EpochEvaluation", "evaluate", "load_tests", "measure"]
+
+log = logging.getLogger(__name__)
+
+MOST_IMAGES = 50
+"""Test images of a domain that an evaluation while training looks at, at most."""
+
+
+@dataclass
+class Case:
+    """A test image, what the generators make of it, and how good that is."""
+
+    name: str
+    real: Image.Image
+    fake: Image.Image
+    rec: Image.Image
+    metrics: dict[str, float]
+    """`image_metrics`, and `target_logit`: the classifier's log-odds that `fake` is of the target
+    domain"""
+
+
+def load_tests(config: Config):
+    """The test images of both domains.
+
+    Raises:
+        UserError: there are none.
+    """
+    if Path(config.data.root).is_file():
+        raise UserError(
+            f"data.root {config.data.root} is a MindRecord file, which has no test images; an "
+            f"evaluation needs a folder with trainA, trainB, testA and testB"
+        )
+    return load_domains(config.data, "test", (config.model.channels_a, config.model.channels_b))
+
+
+def measure(there, back, real: np.ndarray):
+    """The translation of an image, its reconstruction, and their `image_metrics`.
+
+    Args:
+        there: a generator, as a cell.
+        back: the generator of the other direction.
+        real: an image (C, S, S) in [-1, 1] of the domain that `there` takes.
+    """
+
+    def run(generator, image):
+        return generator(ms.Tensor(image[None])).asnumpy()[0]
+
+    fake = run(there, real)
+    rec = run(back, fake)
+    # Where one domain is gray, a generator cannot take its own target domain.
+    idt = run(back, real) if fake.shape == real.shape else None
+    return fake, rec, image_metrics(real, fake, rec, idt)
+
+
+def evaluate(
+    run, config: Config, features=None, steps: int = classifier.STEPS
+) -> tuple[dict, dict[str, list[Case]]]:
+    """All metrics of a run's generators on all test images, resized to the square data.crop_size.
+
+    Everything is per direction, for the test images of its source domain: the cycle goes there and
+    back, and the identity is that of the other generator, whose target they are (g_ba(real_a)).
+    What judges whole images sees them as 8-bit pictures.
+
+    `taken_for_target` is the share of translated images that a classifier, trained on the real
+    training images, takes for the target domain; `target_...` and `source_taken_for_target` are the
+    shares of the real test images of both domains so taken. `fid` and `kid` are the distances of
+    the translated images from the real test images of the target domain. Beside them, for scale,
+    `fid_real` and `kid_real` are those of as many real training images of the target domain, spread
+    over the set (all, where it has fewer), from the same test images.
+
+    Args:
+        run: folder with g_ab.ckpt and g_ba.ckpt.
+        config: of the run; the sections data and model are used.
+        features: ONNX file of a network for the distances, see `FeatureNetwork`; None leaves them
+            out.
+        steps: of the classifier's training.
+
+    Returns what goes into report.json, and the test images of each direction.
+
+    Raises:
+        UserError: generators, images or packages are missing.
+    """
+    began = time.monotonic()
+    require_skimage()
+    network = FeatureNetwork(features) if features else None
+    cells, specs = zip(*(load_generator(Path(run) / f"{name}.ckpt") for name in ("g_ab", "g_ba")))
+    tests = load_tests(config)
+    trains = load_domains(config.data, "train", (config.model.channels_a, config.model.channels_b))
+    needed = {"test": 4 if network else 1, "training": 4 if network else 2}
+    for (kind, least), domains in zip(needed.items(), (tests, trains)):
+        if min(map(len, domains)) < least:
+            raise UserError(
+                f"data.root {config.data.root}: an evaluation needs at least {least} {kind} images "
+                f"of each domain"
+            )
+
+    size = config.data.crop_size
+    log.info("training the classifier on %d and %d images", *map(len, trains))
+    judge = classifier.train_classifier(*(_small(_pictures(t, size)) for t in trains), steps=steps)
+    cases = []
+    for spec, there, back, domain in zip(specs, cells, cells[::-1], tests):
+        log.info("%s: %d images", spec.name, len(domain))
+        cases.append(_translate(there, back, domain, size))
+    reals = [_small(case.real for case in found) for found in cases]
+
+    directions = {}
+    for index, (spec, found) in enumerate(zip(specs, cases)):
+        source, target, fakes = (
+            judge.logits(images) * (-1 if index else 1)
+            for images in (reals[index], reals[1 - index], _small(case.fake for case in found))
+        )
+        directions[spec.name] = {
+            "images": len(found),
+            **mean_metrics([case.metrics for case in found]),
+            "taken_for_target": float(np.mean(fakes > 0)),
+            "target_taken_for_target": float(np.mean(target > 0)),
+            "source_taken_for_target": float(np.mean(source > 0)),
+        }
+        for case, logit in zip(found, fakes.tolist()):
+            case.metrics["target_logit"] = logit
+        if network:
+            log.info("%s: features", spec.name)
+            directions[spec.name] |= _distances(
+                [case.fake for case in found],
+                [case.real for case in cases[1 - index]],
+                _pictures(trains[1 - index], size, len(found)),
+                network,
+            )
+
+    report = {
+        "checkpoint": str(run),
+        "epoch": specs[0].epoch,
+        "data_root": config.data.root,
+        "image_size": size,
+        "directions": directions,
+        "mean": _mean(directions.values()),
+        "inverted_below": INVERTED,
+        "classifier": {
+            "image_size": classifier.SIZE,
+            "steps": steps,
+            "trained_on": judge.trained_on,
+            "held_out": judge.held_out,
+            "held_out_accuracy": judge.held_out_accuracy,
+            "test_accuracy": judge.accuracy(*reals),
+        },
+    }
+    if network:
+        report["features"] = {
+            "file": str(features),
+            "input": [3, network.height, network.width],
+            "dimensions": network.dimensions,
+            "kid_halves": distances.HALVES,
+            "kid_seed": 0,
+        }
+    report["seconds"] = round(time.monotonic() - began, 1)
+    return report, dict(zip(directions, cases))
+
+
+def _pictures(domain, size, count=None):
+    """The images of a domain, or so many spread over it, as squares."""
+    count = min(count or len(domain), len(domain))
+    for index in np.linspace(0, len(domain) - 1, count).astype(int):
+        yield from_chw(load_square(domain, index, size))
+
+
+def _small(pictures):
+    """Pictures as the classifier takes them, (N, 3, 64, 64)."""
+    side = classifier.SIZE
+    return np.stack([resized_chw(picture, side, side) for picture in pictures])
+
+
+def _translate(there, back, domain, size):
+    """A `Case` for every image of a domain that can be read."""
+    cases = []
+    for index, path in enumerate(domain.paths):
+        real = load_square(domain, index, size)
+        if path in domain.broken:  # another image was given in its place
+            continue
+        fake, rec, metrics = measure(there, back, real)
+        cases.append(Case(path.name, *map(from_chw, (real, fake, rec)), metrics))
+    return cases
+
+
+def _distances(fakes, tests, trains, network):
+    """FID and KID of translated and of training pictures from test pictures."""
+    tests = network(tests)
+    found = {}
+    for suffix, pictures in (("", fakes), ("_real", trains)):
+        features = network(pictures)
+        kid, error = distances.kernel_distance(features, tests)
+        found[f"fid{suffix}"] = distances.frechet_distance(features, tests)
+        found |= {f"kid{suffix}": kid, f"kid{suffix}_standard_error": error}
+    return found
+
+
+def _mean(directions):
+    """What has a mean over both directions."""
+    first, second = directions
+    names = [name for name in first if name != "images" and not name.endswith("_standard_error")]
+    return {name: (first[name] + second[name]) / 2 for name in names}
+
+
+class EpochEvaluation:
+    """The cheap metrics of some epochs of a training, a line each of RUN/evaluation.jsonl.
+
+    They are the `image_metrics` of up to 50 test images per domain, spread over it, as means per
+    source domain (`cycle_l1_a`, ...) and over both (`cycle_l1`). The best epoch so far is the one
+    with the lowest `cycle_l1`. That does not tell whether translations look like the target domain
+    (generators that change nothing have 0), which only pictures and `evaluate` can.
+
+    Args:
+        config: train.evaluate_every, data and model are used.
+        output: the run folder.
+
+    Raises:
+        UserError: test images or scikit-image are missing where they are needed.
+    """
+
+    def __init__(self, config: Config, output):
+        self.every = config.train.evaluate_every
+        self.path = Path(output) / "evaluation.jsonl"
+        if self.every:
+            require_skimage()
+            size = config.data.crop_size
+            self.images = [sample_images(tests, size, MOST_IMAGES) for tests in load_tests(config)]
+
+    def state(self) -> int:
+        """What a resumed training needs to write the same lines."""
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def restore(self, state: int) -> None:
+        """Go back to a state: lines written after it are dropped, they will be written again."""
+        if self.path.exists():
+            drop_lines(self.path, state)
+
+    def end_epoch(self, networks: Networks, epoch: int, step: int) -> bool:
+        """Evaluate if it is due, and tell whether this epoch is the best so far.
+
+        Raises:
+            TrainingStopped: the line cannot be written.
+        """
+        if not self.every or epoch % self.every:
+            return False
+        directions = ((networks.g_ab, networks.g_ba), (networks.g_ba, networks.g_ab))
+        means = [
+            mean_metrics([measure(there, back, real)[2] for real in images])
+            for (there, back), images in zip(directions, self.images)
+        ]
+        both = _mean(means)
+        row = {"epoch": epoch, "step": step, **both}
+        for letter, values in zip("ab", means):
+            row |= {f"{name}_{letter}": value for name, value in values.items()}
+        earlier = read_metrics(self.path) if self.path.exists() else []
+        best = all(both["cycle_l1"] < line["cycle_l1"] for line in earlier)
+        try:
+            with open(self.path, "ab") as file:
+                file.write(json.dumps(row).encode() + b"\n")
+                file.flush()
+                os.fsync(file.fileno())  # on the disk before a state counts on it
+        except OSError as error:
+            raise TrainingStopped(
+                f"{self.path}: {error.strerror or error}.\n"
+                f"Earlier states are whole: make room, and go on with --resume"
+            ) from error
+        text = "  ".join(f"{name} {value:.3f}" for name, value in both.items())
+        log.info("test images  %s%s", text, "  (best cycle so far)" if best else "")
+        return best

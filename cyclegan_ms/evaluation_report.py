@@ -1,0 +1,162 @@
+"""What an evaluation leaves behind: report.json, a table, a page of the best and worst cases."""
+
+import base64
+import html
+import io
+import json
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+
+from cyclegan_ms.config import UserError
+from cyclegan_ms.evaluate import Case
+from cyclegan_ms.files import atomic_path
+from cyclegan_ms.page import document, table_row
+
+__all__ = ["check_outputs", "markdown", "write_report"]
+
+CASES = 6
+"""Best and worst cases of a direction that are shown."""
+
+
+def check_outputs(output) -> dict[str, Path]:
+    """The files of a report by their endings; none exists, and all can be written.
+
+    Raises:
+        UserError: it is not so, or `output` does not end in .json.
+    """
+    output = Path(output)
+    if output.suffix != ".json":
+        raise UserError(f"--output {output} must end in .json; .md and .html go beside it")
+    paths = {ending: output.with_suffix(ending) for ending in (".json", ".md", ".html")}
+    for path in paths.values():
+        if path.exists():
+            raise UserError(f"--output: {path} exists already; nothing is overwritten")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=output.parent).close()
+    except OSError as error:
+        raise UserError(f"--output {output}: {error.strerror}") from error
+    return paths
+
+
+_ROWS = {
+    "images": ("test images", "d", 1),
+    "cycle_l1": ("cycle L1, of [-1, 1]", ".3f", 1),
+    "psnr": ("cycle PSNR, dB", ".2f", 1),
+    "ssim": ("cycle SSIM", ".3f", 1),
+    "idt_l1": ("identity L1, by the other generator", ".3f", 1),
+    "inverted": ("colours inverted, %", ".1f", 100),
+    "taken_for_target": ("taken for the target domain, %", ".1f", 100),
+    "target_taken_for_target": ("- so are real images of it, %", ".1f", 100),
+    "source_taken_for_target": ("- and untranslated ones, %", ".1f", 100),
+    "fid": ("FID", ".1f", 1),
+    "fid_real": ("- of real training images", ".1f", 1),
+    "kid": ("KID x 1000", ".2f", 1000),
+    "kid_standard_error": ("- its standard error", ".2f", 1000),
+    "kid_real": ("- of real training images", ".2f", 1000),
+    "kid_real_standard_error": ("- its standard error", ".2f", 1000),
+}
+
+
+def table(report: dict) -> list[list[str]]:
+    """The metrics of a report as rows of text, headings first."""
+    columns = {**report["directions"], "mean": report["mean"]}
+    rows = [["", *columns]]
+    for key, (label, form, factor) in _ROWS.items():
+        if any(key in values for values in columns.values()):
+            cells = [
+                format(values[key] * factor, form) if key in values else ""
+                for values in columns.values()
+            ]
+            rows.append([label, *cells])
+    return rows
+
+
+def notes(report: dict) -> list[str]:
+    """What the table has to be read with."""
+    judge, size = report["classifier"], report["image_size"]
+    lines = [
+        f"Epoch {report['epoch']}, {size} x {size} pixels.",
+        f"The classifier is right on {judge['held_out_accuracy']:.1%} of "
+        f"{sum(judge['held_out'])} training images held out, and on {judge['test_accuracy']:.1%} "
+        f"of the real test images (means of both domains).",
+    ]
+    if "features" in report:
+        lines.append(
+            f"FID and KID with {report['features']['file']}, {report['features']['dimensions']} "
+            f"features, only to be compared with values of the same network, image size and "
+            f"numbers of images."
+        )
+    return lines
+
+
+def markdown(report: dict) -> str:
+    """The table and its notes."""
+    head, *body = ["| " + " | ".join(row) + " |" for row in table(report)]
+    rule = "| --- |" + " ---: |" * (len(report["directions"]) + 1)
+    return "\n".join([head, rule, *body, "", *notes(report), ""])
+
+
+def write_report(paths: dict[str, Path], report: dict, cases: dict[str, list[Case]]) -> None:
+    """Write report.json, report.md and report.html, each complete or not at all.
+
+    Args:
+        paths: from `check_outputs`.
+        report: from `evaluate`.
+        cases: from `evaluate`.
+
+    Raises:
+        UserError: a file cannot be written.
+    """
+    texts = {
+        ".json": json.dumps(report, indent=1, ensure_ascii=False),
+        ".md": markdown(report),
+        ".html": _page(report, cases),
+    }
+    for ending, path in paths.items():
+        try:
+            with atomic_path(path) as temporary:
+                temporary.write_text(texts[ending], encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"{path}: {error.strerror or error}") from error
+
+
+def _page(report, cases):
+    head, *body = table(report)
+    parts = [f"<table>{table_row('th', head)}{''.join(table_row('td', r) for r in body)}</table>"]
+    parts += [f"<p>{html.escape(line)}</p>" for line in notes(report)]
+    parts.append(
+        "<p>Original, translated, and back again. Best and worst are the translations that the "
+        "classifier takes for the target domain with the highest and the lowest odds. It sees "
+        "colour and texture at 64 pixels, not beauty.</p>"
+    )
+    for direction, found in cases.items():
+        ranked = sorted(found, key=lambda case: -case.metrics["target_logit"])
+        half = min(CASES, -(-len(ranked) // 2))  # nothing is both, but for one in the middle
+        for word, shown in (("best", ranked[:half]), ("worst", ranked[-half:][::-1])):
+            parts.append(f"<h2>{html.escape(direction)}: {word}</h2>")
+            parts += map(_figure, shown)
+    return document(f"Evaluation of {report['checkpoint']}", "\n".join(parts))
+
+
+def _figure(case):
+    values = case.metrics
+    caption = (
+        f"{case.name}: odds {values['target_logit']:+.1f} (log), cycle L1 "
+        f"{values['cycle_l1']:.3f}, PSNR {values['psnr']:.1f} dB, SSIM {values['ssim']:.2f}, "
+        f"correlation with the original {values['correlation']:.2f}"
+    )
+    side, gap = case.real.width, 4
+    strip = Image.new("RGB", (3 * side + 2 * gap, side), "white")
+    for place, picture in enumerate((case.real, case.fake, case.rec)):
+        strip.paste(picture.convert("RGB"), (place * (side + gap), 0))
+    file = io.BytesIO()
+    strip.save(file, "PNG")
+    data = base64.b64encode(file.getvalue()).decode()
+    width = max(strip.width, 600)  # small pictures are shown larger
+    return (
+        f'<figure><img width="{width}" src="data:image/png;base64,{data}" alt="">'
+        f"<figcaption>{html.escape(caption)}</figcaption></figure>"
+    )

@@ -1,0 +1,61 @@
+"""Features of images from any network given as an ONNX file."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from cyclegan_ms.config import UserError
+from cyclegan_ms.data import resized_chw
+from cyclegan_ms.engines import onnx_session
+
+__all__ = ["FeatureNetwork"]
+
+_BATCH = 16
+
+
+class FeatureNetwork:
+    """A network from an ONNX file, run by onnxruntime.
+
+    Its one input is (N, 3, H, W) float32, RGB in [0, 1], with H and W fixed in the file and N free
+    or 1. Its first output is (N, D), or (N, D, 1, 1). Images are resized to H and W with Pillow's
+    bicubic filter, which looks at every pixel when it shrinks.
+
+    Raises:
+        UserError: onnxruntime is missing, or the file is not such a network.
+    """
+
+    def __init__(self, path):
+        if not Path(path).is_file():
+            raise UserError(f"--features {path}: no such file")
+        self.session = onnx_session(path)
+        inputs = self.session.get_inputs()
+        shape = inputs[0].shape
+        fits = len(inputs) == 1 and inputs[0].type == "tensor(float)" and len(shape) == 4
+        if not (fits and shape[1] == 3 and all(isinstance(side, int) for side in shape[2:])):
+            raise UserError(
+                f"--features {path}: takes {', '.join(f'{i.type} {i.shape}' for i in inputs)}; "
+                f"expected one input, tensor(float) (N, 3, H, W) with fixed H and W"
+            )
+        self.name = inputs[0].name
+        self.height, self.width = shape[2:]
+        self.batch = 1 if isinstance(shape[0], int) else _BATCH
+        result = self._run(np.zeros((self.batch, 3, self.height, self.width), np.float32))
+        if result.shape[:1] + result.shape[2:] not in ((self.batch,), (self.batch, 1, 1)):
+            raise UserError(
+                f"--features {path}: gives {result.shape} for {self.batch} images; expected (N, D)"
+            )
+        self.dimensions = result.shape[1]
+
+    def __call__(self, images: Iterable[Image.Image]) -> np.ndarray:
+        """The features (N, D) of N images of any size, RGB or gray."""
+        resized = [resized_chw(image, self.width, self.height) for image in images]
+        results = [
+            self._run(np.stack(resized[start : start + self.batch]) / 2 + 0.5)
+            for start in range(0, len(resized), self.batch)
+        ]
+        return np.concatenate(results).reshape(-1, self.dimensions)
+
+    def _run(self, images):
+        return self.session.run(None, {self.name: images})[0]

@@ -1,0 +1,327 @@
+"""The evaluation of a finished run, and the cheap one while training."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_features import write_network
+from test_resume import no_file_larger_than
+from test_trainer import tiny, weights
+
+import mindspore as ms
+
+from cyclegan_ms.checkpoint import load_generator
+from cyclegan_ms.config import Config, DataConfig, ModelConfig, TrainConfig, UserError
+from cyclegan_ms.cyclegan import TrainingStopped
+from cyclegan_ms.data import from_chw, read_image, to_chw
+from cyclegan_ms.distances import frechet_distance, kernel_distance
+from cyclegan_ms.evaluate import EpochEvaluation, evaluate, measure
+from cyclegan_ms.evaluation_report import check_outputs, markdown, write_report
+from cyclegan_ms.report import read_metrics
+from cyclegan_ms.trainer import train
+from cyclegan_ms.translate import Translator
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """7 reddish images of A, 6 bluish of B, and 5 and 4 to test with, of any shape."""
+    folder = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    for split, count in {"trainA": 7, "trainB": 6, "testA": 5, "testB": 4}.items():
+        (folder / split).mkdir()
+        for index in range(count):
+            pixels = rng.integers(0, 80, (40, 48, 3), dtype=np.uint8)
+            pixels[..., 0 if split.endswith("A") else 2] += 150
+            Image.fromarray(pixels).save(folder / split / f"{index}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(root, tmp_path_factory):
+    """A run of four epochs, evaluated after the second and the fourth, and its configuration."""
+    config = tiny(root, epochs=4, evaluate_every=2, keep=4)
+    run = tmp_path_factory.mktemp("runs") / "run"
+    return train(config, run), config, run
+
+
+@pytest.fixture(scope="module")
+def evaluated(finished, tmp_path_factory):
+    """Report and cases of the run, with the mean of each channel for features."""
+    _, config, run = finished
+    network = write_network(tmp_path_factory.mktemp("net") / "f.onnx", ("n", 3, 32, 32))
+    return evaluate(run, config, network, steps=20)
+
+
+def squares(folder):
+    """The images of a folder as the generators see them."""
+    pictures = map(read_image, sorted(folder.iterdir()))
+    return [to_chw(picture.resize((32, 32), Image.Resampling.BICUBIC)) for picture in pictures]
+
+
+def test_measure_of_known_generators(images):
+    real = images()[0]
+    fake, rec, values = measure(lambda x: -x, lambda x: -0.5 * x, real)
+    assert np.array_equal(fake, -real) and np.array_equal(rec, 0.5 * real)
+    assert values["cycle_l1"] == pytest.approx(0.5 * np.abs(real).mean(), rel=1e-5)
+    assert values["idt_l1"] == pytest.approx(1.5 * np.abs(real).mean(), rel=1e-5)
+    assert values["correlation"] == pytest.approx(-1, abs=1e-5)
+    gray = measure(lambda x: x[:, :1], lambda x: ms.ops.tile(x, (1, 3, 1, 1)), real)
+    assert gray[0].shape == (1, 32, 32) and "idt_l1" not in gray[2]
+
+
+def test_both_directions_are_measured(finished, root, evaluated):
+    """Against a computation of its own."""
+    report, cases = evaluated
+    run = finished[2]
+    g_ab, g_ba = (load_generator(run / f"{name}.ckpt")[0] for name in ("g_ab", "g_ba"))
+    for direction, (letter, there, back) in {
+        "apple2orange": ("A", g_ab, g_ba),
+        "orange2apple": ("B", g_ba, g_ab),
+    }.items():
+        reals = squares(root / f"test{letter}")
+        fakes = [there(ms.Tensor(x[None])) for x in reals]
+        cycle = [np.abs(back(y).asnumpy()[0] - x).mean() for x, y in zip(reals, fakes)]
+        identity = [np.abs(back(ms.Tensor(x[None])).asnumpy()[0] - x).mean() for x in reals]
+        found = report["directions"][direction]
+        assert found["images"] == len(reals) == len(cases[direction])
+        assert found["cycle_l1"] == pytest.approx(np.mean(cycle), rel=1e-5)
+        assert found["idt_l1"] == pytest.approx(np.mean(identity), rel=1e-5)
+        assert found["inverted"] == np.mean(
+            [case.metrics["correlation"] < -0.2 for case in cases[direction]]
+        )
+        taken = [case.metrics["target_logit"] > 0 for case in cases[direction]]
+        assert found["taken_for_target"] == np.mean(taken)
+    a, b = report["directions"].values()
+    assert report["mean"]["cycle_l1"] == pytest.approx((a["cycle_l1"] + b["cycle_l1"]) / 2)
+    assert report["epoch"] == 4
+
+
+def test_classifier_beside_its_accuracy(evaluated):
+    report = evaluated[0]
+    judge = report["classifier"]
+    assert (judge["trained_on"], judge["held_out"]) == ([6, 5], [1, 1])
+    a, b = report["directions"].values()
+    # Real images of the target are taken for it just as often as those of the source are not.
+    assert a["target_taken_for_target"] == pytest.approx(1 - b["source_taken_for_target"])
+    right = (a["target_taken_for_target"] + b["target_taken_for_target"]) / 2
+    assert judge["test_accuracy"] == pytest.approx(right)
+
+
+def test_distances_from_features(root, evaluated):
+    """The feature network gives the mean of each channel, in [0, 1]."""
+    report, cases = evaluated
+
+    def means(pictures):
+        return np.array([np.asarray(p, float).mean(axis=(0, 1)) / 255 for p in pictures])
+
+    for direction, letter in (("apple2orange", "B"), ("orange2apple", "A")):
+        found = report["directions"][direction]
+        tests = means(map(from_chw, squares(root / f"test{letter}")))
+        fakes = means(case.fake for case in cases[direction])
+        assert found["fid"] == pytest.approx(frechet_distance(fakes, tests), rel=1e-3)
+        value, error = kernel_distance(fakes, tests)
+        assert found["kid"] == pytest.approx(value, rel=1e-3)
+        assert found["kid_standard_error"] == pytest.approx(error, rel=1e-3)
+    # As many training images as there are translated ones: 5 of 6, and 4 of 7, spread over them.
+    trains = squares(root / "trainB")
+    real = means(map(from_chw, [trains[i] for i in (0, 1, 2, 3, 5)]))
+    tests = means(map(from_chw, squares(root / "testB")))
+    expected = frechet_distance(real, tests)
+    assert report["directions"]["apple2orange"]["fid_real"] == pytest.approx(expected, rel=1e-3)
+    assert report["features"]["dimensions"] == 3
+
+
+def test_a_broken_test_image_is_left_out(finished, root, tmp_path):
+    _, config, run = finished
+    for split in ("trainA", "trainB", "testA", "testB"):
+        (tmp_path / split).mkdir()
+        for path in (root / split).iterdir():
+            (tmp_path / split / path.name).write_bytes(path.read_bytes())
+    broken = tmp_path / "testA" / "1.png"
+    broken.write_bytes(broken.read_bytes()[:2000])
+    moved = replace(config, data=replace(config.data, root=str(tmp_path)))
+    report, cases = evaluate(run, moved, steps=1)
+    assert [case.name for case in cases["apple2orange"]] == ["0.png", "2.png", "3.png", "4.png"]
+    assert report["directions"]["apple2orange"]["images"] == 4
+    assert "fid" not in report["mean"] and "features" not in report
+
+
+def test_the_files(evaluated, tmp_path):
+    report, cases = evaluated
+    paths = check_outputs(tmp_path / "new" / "report.json")
+    write_report(paths, report, cases)
+    assert json.loads(paths[".json"].read_text()) == report
+    assert paths[".md"].read_text() == markdown(report)
+    page = paths[".html"].read_text()
+    assert "http" not in page
+    assert len(re.findall('src="data:image/png;base64,', page)) == 2 * 3 + 2 * 2
+    for direction, found in cases.items():
+        first = page.split(f"<h2>{direction}: best</h2>")[1].split("<figcaption>")[1]
+        best = max(found, key=lambda case: case.metrics["target_logit"])
+        assert first.startswith(best.name)
+        last = page.split(f"<h2>{direction}: worst</h2>")[1].split("<figcaption>")[1]
+        assert last.startswith(min(found, key=lambda case: case.metrics["target_logit"]).name)
+
+
+def test_the_table(evaluated):
+    report = evaluated[0]
+    lines = markdown(report).splitlines()
+    assert lines[0] == "|  | apple2orange | orange2apple | mean |"
+    assert lines[2] == "| test images | 5 | 4 |  |"
+    cycle = [columns["cycle_l1"] for columns in (*report["directions"].values(), report["mean"])]
+    assert lines[3] == "| cycle L1, of [-1, 1] | " + " | ".join(f"{v:.3f}" for v in cycle) + " |"
+    assert any(line.startswith("| FID |") for line in lines)
+    assert max(map(len, lines[: lines.index("")])) < 80
+
+
+def script(*arguments):
+    command = [sys.executable, str(ROOT / "scripts" / "evaluate.py"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+
+def test_the_script_overwrites_nothing(finished, root, tmp_path):
+    run, output = finished[2] / "best", tmp_path / "report.json"
+    arguments = ["--checkpoint", run, "--data.root", root, "--output", output]
+    done = script(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(output.with_suffix(".md").read_text())
+    assert json.loads(output.read_text())["environment"]["device"] == "CPU"
+    output.unlink()
+    done = script(*arguments)
+    assert done.returncode == 2 and "report.md exists already" in done.stderr
+    assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    "changed,words",
+    [
+        ({"--checkpoint": "{tmp}"}, "not a finished run, it has no config.yaml"),
+        ({"--output": "{tmp}/report.txt"}, "must end in .json"),
+        ({"--output": "/proc/nowhere/report.json"}, "--output /proc/nowhere/report.json"),
+        ({"--data.root": "/nowhere"}, "data.root /nowhere does not exist"),
+        ({"--features": "none.onnx"}, "--features none.onnx: no such file"),
+    ],
+)
+def test_mistakes(changed, words, finished, tmp_path, capsys):
+    from cyclegan_ms.cli import evaluate as program
+
+    given = {"--checkpoint": str(finished[2]), "--output": "{tmp}/report.json", **changed}
+    argv = [text.format(tmp=tmp_path) for item in given.items() for text in item]
+    assert program(argv) == 2
+    error = capsys.readouterr().err
+    assert words in error and "Traceback" not in error
+    assert not list(tmp_path.iterdir())
+
+
+def test_too_few_images(finished, data_root):
+    _, config, run = finished
+    (data_root / "trainB" / "1.png").unlink()
+    with pytest.raises(UserError, match="at least 2 training images of each domain"):
+        evaluate(run, replace(config, data=replace(config.data, root=str(data_root))))
+
+
+# ------------------------------------------------------------------------ while training
+
+
+def test_evaluation_changes_no_training(finished, root, tmp_path):
+    model, config, _ = finished
+    other = train(replace(config, train=replace(config.train, evaluate_every=0)), tmp_path / "run")
+    assert not (tmp_path / "run" / "evaluation.jsonl").exists()
+    assert not (tmp_path / "run" / "best").exists()
+    with_it, without = weights(model), weights(other)
+    assert all(np.array_equal(with_it[name], without[name]) for name in with_it)
+
+
+def test_lines_are_the_metrics_of_the_run(finished, evaluated):
+    rows = read_metrics(finished[2] / "evaluation.jsonl")
+    assert [(row["epoch"], row["step"]) for row in rows] == [(2, 14), (4, 28)]
+    a, b = evaluated[0]["directions"].values()
+    for name in ("cycle_l1", "psnr", "ssim", "idt_l1", "inverted"):
+        assert rows[-1][f"{name}_a"] == pytest.approx(a[name], rel=1e-5)
+        assert rows[-1][f"{name}_b"] == pytest.approx(b[name], rel=1e-5)
+        assert rows[-1][name] == pytest.approx(evaluated[0]["mean"][name], rel=1e-5)
+
+
+def test_the_best_generators_are_a_run_folder(finished):
+    run = finished[2]
+    rows = read_metrics(run / "evaluation.jsonl")
+    best = min(rows, key=lambda row: row["cycle_l1"])
+    for direction in ("a2b", "b2a"):
+        assert Translator.load(run / "best", direction).spec.epoch == best["epoch"]
+    assert (run / "best" / "config.yaml").read_text() == (run / "config.yaml").read_text()
+
+
+def test_only_a_lower_cycle_is_better(finished, tmp_path):
+    """The generators that are there are no better than themselves, but than worse ones."""
+    model, config, _ = finished
+    evaluation = EpochEvaluation(config, tmp_path)
+    assert not evaluation.end_epoch(model.networks, 1, 7)  # not due
+    assert evaluation.state() == 0
+    assert evaluation.end_epoch(model.networks, 2, 14)
+    assert not evaluation.end_epoch(model.networks, 4, 28)
+    row = read_metrics(tmp_path / "evaluation.jsonl")[0]
+    worse = json.dumps({**row, "cycle_l1": row["cycle_l1"] + 0.1})
+    (tmp_path / "evaluation.jsonl").write_text(worse + "\n")
+    assert evaluation.end_epoch(model.networks, 6, 42)
+
+
+def test_resumed_lines_are_the_straight_ones(finished, tmp_path):
+    """From the state of step 14, with the first evaluation; nothing knows of what came later."""
+    _, config, straight = finished
+    run = tmp_path / "run"
+    shutil.copytree(straight, run)
+    for step in (21, 28):
+        shutil.rmtree(run / "checkpoints" / f"step_{step:08d}")
+    with open(run / "evaluation.jsonl", "a") as file:
+        file.write('{"epoch": 6, "cycle')
+    train(config, run, resume=True)
+    lines = (run / "evaluation.jsonl").read_bytes()
+    assert lines == (straight / "evaluation.jsonl").read_bytes()
+    for name in ("g_ab.ckpt", "g_ba.ckpt"):
+        assert (run / "best" / name).read_bytes() == (straight / "best" / name).read_bytes()
+
+
+def test_tutorial_variant(root, tmp_path):
+    config = Config(
+        data=DataConfig(str(root), load_size=32, crop_size=32),
+        model=ModelConfig(variant="tutorial", width=4, blocks=1),
+        train=TrainConfig(epochs=1, decay_epochs=0, pool_size=0, sample_every=0, evaluate_every=1),
+    )
+    train(config, tmp_path / "run")
+    (row,) = read_metrics(tmp_path / "run" / "evaluation.jsonl")
+    there, back = (load_generator(tmp_path / "run/best" / f"{n}.ckpt")[0] for n in ("g_ab", "g_ba"))
+    values = [measure(there, back, real)[2]["cycle_l1"] for real in squares(root / "testA")]
+    assert row["cycle_l1_a"] == pytest.approx(np.mean(values), rel=1e-5)
+
+
+def test_what_an_evaluation_needs_is_checked_first(root, data_root, tmp_path, monkeypatch):
+    (data_root / "testA" / "0.png").unlink()
+    with pytest.raises(UserError, match="testA: holds no image"):
+        train(tiny(data_root, sample_every=0, evaluate_every=1), tmp_path / "run")
+    file = tmp_path / "file.mindrecord"
+    file.touch()
+    with pytest.raises(UserError, match="which has no test images"):
+        EpochEvaluation(tiny(file, evaluate_every=1), tmp_path)
+    monkeypatch.setitem(sys.modules, "skimage.metrics", None)
+    with pytest.raises(UserError, match=r"pip install 'cyclegan_ms\[evaluate\]'"):
+        train(tiny(root, evaluate_every=1), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_full_disk_ends_the_training_with_a_word(finished, tmp_path):
+    model, config, _ = finished
+    evaluation = EpochEvaluation(config, tmp_path)
+    with (
+        no_file_larger_than(10),
+        pytest.raises(TrainingStopped, match=r"evaluation\.jsonl: File too"),
+    ):
+        evaluation.end_epoch(model.networks, 2, 14)

@@ -1,0 +1,65 @@
+"""Feature networks from ONNX files: what they are given, and which are refused."""
+
+import sys
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, save
+from PIL import Image
+
+from cyclegan_ms.config import UserError
+from cyclegan_ms.features import FeatureNetwork
+
+
+def write_network(path, shape=("n", 3, 8, 12), node="GlobalAveragePool", kind=TensorProto.FLOAT):
+    """An ONNX file with one node: by default the mean of every channel, (N, 3, 1, 1)."""
+    nodes = [helper.make_node(node, ["x"], ["y"])]
+    ends = [helper.make_tensor_value_info(name, kind, s) for name, s in (("x", shape), ("y", None))]
+    graph = helper.make_graph(nodes, "features", ends[:1], ends[1:])
+    opset = helper.make_opsetid("", 18)
+    save(helper.make_model(graph, opset_imports=[opset], ir_version=10), path)
+    return path
+
+
+@pytest.mark.parametrize("n", ["n", 1])
+def test_features_are_of_rgb_in_0_to_1(tmp_path, n):
+    network = FeatureNetwork(write_network(tmp_path / "f.onnx", (n, 3, 8, 12)))
+    assert (network.height, network.width, network.dimensions) == (8, 12, 3)
+    pictures = [Image.new("RGB", (40, 30), (255, 51, 0)), Image.new("L", (5, 5), 102)]
+    expected = [[1, 0.2, 0], [0.4, 0.4, 0.4]]
+    assert network(pictures * 10) == pytest.approx(np.array(expected * 10), abs=1e-6)
+
+
+def test_every_pixel_counts_when_a_picture_shrinks(tmp_path):
+    """A checkerboard becomes gray; without a filter it would stay black and white."""
+    network = FeatureNetwork(write_network(tmp_path / "f.onnx", ("n", 3, 8, 8), "GlobalMaxPool"))
+    board = Image.fromarray((np.indices((64, 64)).sum(axis=0) % 2 * 255).astype(np.uint8))
+    assert network([board]) == pytest.approx(0.5, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    "options,words",
+    [
+        ({"shape": ("n", 1, 8, 8)}, "expected one input"),
+        ({"shape": ("n", 3, "h", "w")}, "with fixed H and W"),
+        ({"shape": ("n", 3, 8)}, "expected one input"),
+        ({"kind": TensorProto.DOUBLE, "node": "Identity"}, "takes tensor(double)"),
+        ({"node": "Relu"}, "gives (16, 3, 8, 12) for 16 images"),
+    ],
+)
+def test_other_networks_are_refused(tmp_path, options, words):
+    path = write_network(tmp_path / "f.onnx", **options)
+    with pytest.raises(UserError) as error:
+        FeatureNetwork(path)
+    assert words in str(error.value)
+
+
+def test_no_file_no_network_no_package(tmp_path, monkeypatch):
+    with pytest.raises(UserError, match="no such file"):
+        FeatureNetwork(tmp_path / "none.onnx")
+    (tmp_path / "text.onnx").write_text("x")
+    with pytest.raises(UserError, match="not an ONNX model, or damaged"):
+        FeatureNetwork(tmp_path / "text.onnx")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(UserError, match=r"pip install 'cyclegan_ms\[onnx\]'"):
+        FeatureNetwork(tmp_path / "text.onnx")

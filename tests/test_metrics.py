@@ -1,0 +1,65 @@
+"""Metrics of one image, by hand."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from cyclegan_ms.config import UserError
+from cyclegan_ms.metrics import correlation, image_metrics, mean_metrics
+
+
+def flat(level, channels=3):
+    """An image (C, 16, 16) of one 8-bit level, as values in [-1, 1]."""
+    return np.full((channels, 16, 16), level / 127.5 - 1, np.float32)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_flat_images(channels):
+    real, rec, idt = (flat(level, channels) for level in (100, 110, 97))
+    values = image_metrics(real, real, rec, idt)
+    assert values["cycle_l1"] == pytest.approx(10 / 127.5, rel=1e-5)
+    assert values["idt_l1"] == pytest.approx(3 / 127.5, rel=1e-5)
+    assert values["psnr"] == pytest.approx(20 * np.log10(255 / 10))
+    # Without variances the second factor of SSIM is 1 (Wang et al. 2004, equations 6 and 13).
+    c1 = (0.01 * 255) ** 2
+    assert values["ssim"] == pytest.approx((2 * 100 * 110 + c1) / (100**2 + 110**2 + c1))
+
+
+def test_a_perfect_cycle(images):
+    real = images()[0]
+    values = image_metrics(real, real, real, real)
+    expected = {"cycle_l1": 0, "psnr": 100, "ssim": 1, "idt_l1": 0, "correlation": 1}
+    assert values == pytest.approx(expected)
+
+
+def test_l1_of_one_pixel(images):
+    """0.5 in one of 3 x 32 x 32 values."""
+    real = images()[0]
+    rec = real.copy()
+    rec[0, 0, 0] += 0.5
+    assert image_metrics(real, real, rec)["cycle_l1"] == pytest.approx(0.5 / 3072, rel=1e-4)
+
+
+def test_correlation(images):
+    x = images()[0]
+    assert correlation(x, 0.3 * x + 0.1) == pytest.approx(1, abs=1e-5)
+    assert correlation(x, -x) == pytest.approx(-1, abs=1e-5)
+    assert correlation(x, x.mean(axis=0, keepdims=True)) == pytest.approx(1, abs=1e-5)
+    assert correlation(x, np.zeros_like(x)) == 0
+    assert correlation(np.array([[[1.0, 2, 3]]]), np.array([[[1.0, 3, 2]]])) == pytest.approx(0.5)
+
+
+def test_inversion_rate(images):
+    real = images(4)
+    fakes = [-real[0], real[1], -real[2], real[3]]
+    means = mean_metrics([image_metrics(x, y, x) for x, y in zip(real, fakes)])
+    assert means["inverted"] == 0.5
+    assert means["correlation"] == pytest.approx(0, abs=1e-5)
+    assert "idt_l1" not in means
+
+
+def test_without_scikit_image(images, monkeypatch):
+    monkeypatch.setitem(sys.modules, "skimage.metrics", None)
+    with pytest.raises(UserError, match=r"pip install 'cyclegan_ms\[evaluate\]'"):
+        image_metrics(*images(3))
