@@ -19,6 +19,7 @@ from cyclegan_ms.tutorial import TutorialDiscriminator, TutorialGenerator
 __all__ = [
     "CheckedStep",
     "CycleGAN",
+    "GeneratorStep",
     "Networks",
     "TrainingStopped",
     "build_networks",

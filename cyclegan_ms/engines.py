@@ -4,6 +4,7 @@ An engine is called with (N, C, H, W) float32 in [-1, 1], H and W multiples of 4
 gives the same shape. `to_mindspore()` gives the generator as a cell, for what wants its layers.
 """
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -39,20 +40,27 @@ def load_engine(path):
 
 
 class MindSporeEngine:
-    """A generator of this package, compiled once for all sizes.
+    """A generator of this package, compiled once for all sizes, and anew for one that comes often.
 
     Args:
         generator: takes and gives (N, C, H, W).
         spec: its description.
     """
 
+    OFTEN = 30
+    """After so many images of a size, the tenth of their time that a graph of their own saves (a
+    quarter at 64 pixels) makes up for the second or two that it takes to compile."""
+
     def __init__(self, generator: nn.Cell, spec: GeneratorSpec):
         self.generator, self.spec = generator, spec
-        self._run = _compile(generator)
+        self._run, self._run_size = _compile(generator)
+        self._counts = Counter()
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
+        self._counts[pixels.shape] += 1
+        often = self._counts[pixels.shape] > self.OFTEN
         with quiet_mindspore():  # it warns when a second generator is compiled
-            return self._run(ms.Tensor(pixels)).asnumpy()
+            return (self._run_size if often else self._run)(ms.Tensor(pixels)).asnumpy()
 
     def to_mindspore(self) -> nn.Cell:
         """The generator."""
@@ -60,13 +68,18 @@ class MindSporeEngine:
 
 
 def _compile(generator):
-    # A graph for all sizes: the default would compile anew for each, for seconds.
+    """A function that is compiled for all sizes, and one that is compiled anew for each."""
+
     @ms.jit
     @ms.enable_dynamic(x=ms.Tensor(shape=[None, None, None, None], dtype=ms.float32))
     def run(x):
         return generator(x)
 
-    return run
+    @ms.jit
+    def run_size(x):
+        return generator(x)
+
+    return run, run_size
 
 
 class MindIREngine:

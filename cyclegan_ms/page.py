@@ -88,7 +88,7 @@ def write_page(output, rows: list[dict], facts: dict[str, str]) -> None:
         temporary.write_text(page, encoding="utf-8")
 
 
-_NOT_LOSSES = ("epoch", "step", "learning_rate", "step_s", "images_per_s")
+_NOT_LOSSES = ("epoch", "step", "learning_rate", "step_s", "images_per_s", "wait_share")
 
 
 def table_row(cell: str, values) -> str:

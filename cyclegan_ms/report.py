@@ -33,7 +33,8 @@ class Progress:
     """Follows a training: a bar on a terminal, and a line of metrics.jsonl every few steps.
 
     Losses in a line are means over the steps since the line before it; a line is also written at
-    the end of each epoch. `step_s` leaves out the first step of a process, which compiles.
+    the end of each epoch. `step_s` leaves out the first step of a process, which compiles;
+    `wait_share` is the part of it that went by waiting for images.
 
     Args:
         path: the metrics file, appended to.
@@ -58,7 +59,9 @@ class Progress:
         self.window = _Mean()
         self.epoch = _Mean()
         self.times: list[float] = []
+        self.waits: list[float] = []
         self.clock = time.perf_counter()
+        self.wait = 0.0
         self.first_step_s = None
 
     def __enter__(self):
@@ -87,6 +90,18 @@ class Progress:
         self.window, self.epoch = _Mean(**state["window"]), _Mean(**state["epoch"])
         self.bar.initial = self.bar.n = step
 
+    def waiting(self, batches):
+        """The batches, with the time that each is waited for noted."""
+        batches = iter(batches)
+        while True:
+            began = time.perf_counter()
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            self.wait = time.perf_counter() - began
+            yield batch
+
     def step(self, epoch: int, losses: dict) -> None:
         """Note a finished step."""
         now = time.perf_counter()
@@ -95,6 +110,7 @@ class Progress:
             self.first_step_s = seconds
         else:
             self.times.append(seconds)
+            self.waits.append(self.wait)
         self.window.add(losses)
         self.epoch.add(losses)
         self.bar.set_description(f"epoch {epoch}")
@@ -120,6 +136,7 @@ class Progress:
         row["learning_rate"] = learning_rate
         row["step_s"] = round(step_s, 4)
         row["images_per_s"] = round(self.batch_images / step_s, 2)
+        row["wait_share"] = round(sum(self.waits) / sum(self.times), 4) if self.times else 0.0
         self.file.write(json.dumps(row).encode() + b"\n")
         self.file.flush()
         if self.board:
@@ -127,7 +144,7 @@ class Progress:
         if self.on_line:
             self.on_line(row)
             self.restart_clock()
-        self.window, self.times = _Mean(), []
+        self.window, self.times, self.waits = _Mean(), [], []
 
     def end_epoch(self, epoch: int, epochs: int) -> None:
         """Say the epoch's mean losses in a line."""

@@ -61,7 +61,7 @@ class Board:
 
         for name, value in row.items():
             if name not in ("epoch", "step"):
-                rates = ("learning_rate", "step_s", "images_per_s")
+                rates = ("learning_rate", "step_s", "images_per_s", "wait_share")
                 tag = f"training/{name}" if name in rates else f"loss/{name}"
                 self._try(lambda t=tag, v=value: self._write(row["step"], summary=scalar(t, v)))
 

@@ -29,6 +29,7 @@ from cyclegan_ms.evaluate import EpochEvaluation
 from cyclegan_ms.files import atomic_path, remove_leftovers
 from cyclegan_ms.health import Health
 from cyclegan_ms.interrupt import StopRequest
+from cyclegan_ms.memory import ADVICE, is_shortage, say_estimate
 from cyclegan_ms.page import environment, write_page
 from cyclegan_ms.report import Progress, cycle_grid, draw_losses, read_metrics, sample_images
 from cyclegan_ms.resume import check_changes, fingerprint
@@ -112,20 +113,28 @@ def train(
         UserError: images, folder, disk or device are not as needed; before the first step.
         TrainingStopped: diverged, interrupted by SIGINT or SIGTERM, or a state cannot be written.
     """
+    output = Path(output)
     try:
-        return _train(config, Path(output), resume, progress, stop, on_line)
+        return _train(config, output, resume, progress, stop, on_line)
     except WorkerLost as error:
-        saved = (Path(output) / "checkpoints" / "latest").exists()
+        way_on = _way_on(output, 2, "see the workers' logs, and start again")
         raise TrainingStopped(
             f"ERROR: a worker of this training failed or is gone ({error}); the others cannot go "
-            f"on.\n"
-            + (
-                f"The states in {output}/checkpoints are whole; go on with\n"
-                f"{_resume_command(output, 2)}"
-                if saved
-                else "No state was saved yet: see the workers' logs, and start again."
-            )
+            f"on.\n{way_on}"
         ) from error
+    except (MemoryError, RuntimeError) as error:
+        if not is_shortage(error):
+            raise
+        way_on = _way_on(output, int(os.environ.get("MS_WORKER_NUM", 1)), "start again")
+        what = (str(error).strip() or "MemoryError").splitlines()[0]
+        raise TrainingStopped(f"out of memory ({what}): {ADVICE}.\n{way_on}") from error
+
+
+def _way_on(output, workers, otherwise):
+    if not (output / "checkpoints" / "latest").exists():
+        return f"No state was saved yet: {otherwise}."
+    command = _resume_command(output, workers)
+    return f"The states in {output}/checkpoints are whole; go on with\n{command}"
 
 
 def _train(config, output, resume, progress, stop, on_line):
@@ -174,6 +183,9 @@ def _train(config, output, resume, progress, stop, on_line):
         log.info("nothing left to do: %d steps are done", start)
         return model
 
+    if leads:
+        say_estimate(config, device.target)
+
     # The notebook's file fixes which images go together; the paper pairs them anew each epoch.
     paired = config.model.variant == "tutorial" and Path(config.data.root).is_file()
     stream = UnpairedStream(
@@ -184,6 +196,8 @@ def _train(config, output, resume, progress, stop, on_line):
     metrics = output / "metrics.jsonl" if leads else os.devnull
     bar = leads and (sys.stderr.isatty() if progress is None else progress)
     fixed = {"config": config_values(config), "images": images, "workers": device.workers}
+    if where.mode == "graph" and not bar:  # which says so too
+        log.info("compiling, up to a minute")
     saved_at = time.monotonic()
     health = Health()
     with (
@@ -196,7 +210,7 @@ def _train(config, output, resume, progress, stop, on_line):
         if state and leads:
             report.restore(state.facts["report"], start)
             evaluation.restore(state.facts.get("evaluation", 0))
-        for step, batch in enumerate(iterate(stream), start + 1):
+        for step, batch in enumerate(report.waiting(iterate(stream)), start + 1):
             losses = model.step(batch["real_a"], batch["real_b"])
             if step == start + 1:
                 stop.install()

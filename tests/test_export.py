@@ -46,6 +46,17 @@ def test_any_size_and_number(exported, kind, rng):
         assert np.abs(output - reference(x)).max() < 1e-4
 
 
+def test_a_size_that_comes_often_is_compiled_for_itself(exported, rng):
+    engine = MindSporeEngine(*exported[:2])
+    engine.OFTEN = 2
+    x, other = (rng.uniform(-1, 1, (1, 3, side, 32)).astype(np.float32) for side in (32, 64))
+    outputs = [engine(x) for _ in range(4)]
+    assert engine(other).shape == (1, 1, 64, 32)
+    assert np.array_equal(outputs[0], outputs[1])
+    assert np.array_equal(outputs[2], outputs[3])
+    assert np.abs(outputs[0] - outputs[2]).max() < 1e-5
+
+
 @pytest.mark.parametrize("kind", ["onnx", "mindir"])
 def test_weights_come_back(exported, kind):
     cell, _, folder = exported

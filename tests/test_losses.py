@@ -9,7 +9,7 @@ import mindspore as ms
 from mindspore import nn
 
 from cyclegan_ms.config import Config, DataConfig, LossConfig, ModelConfig
-from cyclegan_ms.cyclegan import CycleGAN, build_networks
+from cyclegan_ms.cyclegan import CycleGAN, GeneratorStep, build_networks
 from cyclegan_ms.losses import AdversarialLoss, DiscriminatorLoss, GeneratorLoss
 
 
@@ -131,6 +131,33 @@ def test_auxiliary_outputs_do_not_leak_into_gradients(mode):
     # By hand, for g_ab's shift s at 0.5: d/ds of (3 (2 + s) + 1 - 1)^2 is 6 * 7.5 = 45; of
     # 10 |0.5 (2 + s) - 1 - 1| is -5; of 4 |2 (-2) + s + 2| is -4; of the identity term is -2.
     assert alone[1].asnumpy() == pytest.approx(45 - 5 - 4 - 2)
+
+
+class InTurn(nn.Cell):
+    """The outputs and gradients that a `GeneratorStep` updates with."""
+
+    def __init__(self, step):
+        super().__init__()
+        self.step = step
+
+    def construct(self, real_a, real_b):
+        return self.step.in_turn(real_a, real_b)
+
+
+def test_one_direction_at_a_time_is_both_together(mode, images):
+    networks = build_networks(ModelConfig(width=4, blocks=1))
+    cells = vars(networks).values()
+    loss = GeneratorLoss(*cells, AdversarialLoss("lsgan"), 10.0, 4.0, 0.5)
+    weights = networks.g_ab.trainable_params() + networks.g_ba.trainable_params()
+    step = GeneratorStep(loss, nn.SGD(weights))
+    real_a, real_b = ms.Tensor(images()), ms.Tensor(images())
+    outputs, gradients = InTurn(step)(real_a, real_b)
+    expected, of_both = ms.value_and_grad(loss, None, weights, has_aux=True)(real_a, real_b)
+    for output, other in zip(outputs, expected):
+        assert output.asnumpy() == pytest.approx(other.asnumpy(), rel=1e-5, abs=1e-6)
+    largest = max(np.abs(other.asnumpy()).max() for other in of_both)
+    for gradient, other in zip(gradients, of_both):
+        assert gradient.asnumpy() == pytest.approx(other.asnumpy(), abs=1e-5 * largest)
 
 
 def test_each_step_updates_its_own_networks_only(images):

@@ -48,7 +48,7 @@ def contents(run):
     state = load_state(run / "checkpoints")
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     for row in rows:
-        del row["step_s"], row["images_per_s"]
+        del row["step_s"], row["images_per_s"], row["wait_share"]
     return state, rows
 
 

@@ -164,6 +164,7 @@ def test_metrics(finished):
     for row in rows:
         assert list(row)[2:10] == names
         assert row["images_per_s"] == pytest.approx(2 / row["step_s"], rel=0.1)
+        assert 0 <= row["wait_share"] <= 1
 
 
 def test_the_page_needs_nothing_but_the_folder(finished):

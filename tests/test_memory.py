@@ -1,0 +1,77 @@
+"""What a training says about memory, before it starts and when there is not enough."""
+
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cyclegan_ms.config import Config, DataConfig, DeviceConfig, ModelConfig
+from cyclegan_ms.memory import estimate, is_shortage, say_estimate
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def config(crop=64, batch=1, width=32, blocks=6, mode="graph"):
+    return Config(
+        data=DataConfig(load_size=crop, crop_size=crop, batch_size=batch),
+        model=ModelConfig(width=width, blocks=blocks),
+        device=DeviceConfig(mode=mode),
+    )
+
+
+def test_estimate_by_hand():
+    """Six blocks: 21 maps of 64 x 64 x 32 values, tenfold; the weights four times."""
+    maps = 10 * 21 * 4 * 64 * 64 * 32
+    weights = 4 * 4 * 2 * (180 + 6 * 288 + 675) * 32**2
+    assert estimate(config()) == 1.15e9 + weights + maps
+    assert estimate(config(batch=4)) - estimate(config()) == 3 * maps
+    assert estimate(config(crop=128)) - estimate(config()) == 3 * maps
+
+
+def test_estimate_is_said_and_a_shortage_is_a_warning(caplog):
+    caplog.set_level("INFO")
+    say_estimate(config(), "CPU")
+    (said,) = caplog.messages
+    assert said.startswith("this takes about 1.3 GB of memory, ")
+    caplog.clear()
+    say_estimate(config(crop=4096, batch=64), "CPU")
+    assert caplog.messages[-1].startswith("that may not be enough: a smaller data.crop_size")
+    caplog.clear()
+    for target, mode in (("GPU", "graph"), ("CPU", "pynative")):
+        say_estimate(config(mode=mode), target)
+    assert not caplog.messages
+
+
+@pytest.mark.parametrize(
+    "error,short",
+    [
+        (MemoryError(), True),
+        (RuntimeError("std::bad_alloc"), True),
+        (RuntimeError("could not create a primitive"), True),
+        (RuntimeError("Malloc memory failed: size 4096"), True),
+        (RuntimeError("a shape is wrong"), False),
+    ],
+)
+def test_shortages(error, short):
+    assert is_shortage(error) == short
+
+
+def test_too_little_memory_is_said_in_two_lines(tmp_path):
+    """Under a limit that holds MindSpore, but not a training at 512 pixels."""
+    command = [sys.executable, ROOT / "scripts" / "train.py", "--config",
+               ROOT / "configs" / "quickstart.yaml", "--data.root", ROOT / "data" / "sample",
+               "--data.load_size=512", "--data.crop_size=512", "--model.width=64",
+               "--train.max_steps=1", "--output", tmp_path / "run"]  # fmt: skip
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_AS, (6 * 10**9, 6 * 10**9))
+
+    result = subprocess.run(command, capture_output=True, text=True, preexec_fn=limit)
+    assert result.returncode == 1
+    *_, first, second = result.stderr.splitlines()
+    assert first.startswith("out of memory (")
+    assert first.endswith("a smaller data.crop_size, data.batch_size or model.width needs less.")
+    assert second == "No state was saved yet: start again."
+    assert "Traceback" not in result.stderr
