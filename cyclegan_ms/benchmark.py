@@ -22,7 +22,7 @@ import numpy as np
 
 __all__ = ["markdown", "measure"]
 
-# Side in pixels: channels of the first layer, residual blocks, steps in a turn.
+# Side in pixels: channels of the first layer, residual blocks, training steps in a turn.
 SIZES = {64: (32, 6, 10), 128: (64, 6, 1), 256: (64, 9, 1)}
 
 LABELS = {
@@ -172,7 +172,7 @@ def _serve(subject, task, size, target):
     for _ in range(31 if task == "infer" else 1):
         step()
     _say(import_s=built - begun, first_s=first)
-    count = SIZES[size][2] if task == "train" else 1
+    count = {"train": SIZES[size][2], "infer": 10, "data": 1}[task]
     for _ in sys.stdin:
         start = time.perf_counter()
         for _ in range(count):
