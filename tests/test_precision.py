@@ -69,9 +69,9 @@ def test_resume_restores_the_scales(data_root, tmp_path):
     def config(max_steps):
         return replace(tiny(data_root, max_steps=max_steps, sample_every=0), device=O2)
 
-    train(config(5), tmp_path / "straight")
-    train(config(2), tmp_path / "resumed")
-    train(config(5), tmp_path / "resumed", resume=True)
+    train(config(9), tmp_path / "straight")
+    train(config(4), tmp_path / "resumed")
+    train(config(9), tmp_path / "resumed", resume=True)
     one, two = (load_state(tmp_path / run / "checkpoints") for run in ("straight", "resumed"))
     assert one.facts["loss_scales"] == two.facts["loss_scales"]
     assert [counter for _, counter in one.facts["loss_scales"]] != [0, 0]
