@@ -99,9 +99,10 @@ def _dry_run(config, output, resume):
     if config.train.sample_every:
         load_domains(config.data, "test", channels)
     if config.train.evaluate_every:
-        from cyclegan_ms.evaluate import EpochEvaluation
+        from cyclegan_ms.metrics import load_tests, require_skimage
 
-        EpochEvaluation(config, output)
+        require_skimage()
+        load_tests(config)
     workers = int(os.environ.get("MS_WORKER_NUM", 1))
     steps = epoch_steps(a, b, config.data.batch_size * workers)
     if resume:

@@ -18,10 +18,16 @@ from cyclegan_ms.config import Config, UserError
 from cyclegan_ms.cyclegan import Networks, TrainingStopped
 from cyclegan_ms.data import from_chw, load_domains, load_square, resized_chw
 from cyclegan_ms.features import FeatureNetwork
-from cyclegan_ms.metrics import INVERTED, image_metrics, mean_metrics, require_skimage
+from cyclegan_ms.metrics import (
+    INVERTED,
+    image_metrics,
+    load_tests,
+    mean_metrics,
+    require_skimage,
+)
 from cyclegan_ms.report import drop_lines, read_metrics, sample_images
 
-__all__ = ["Case", "EpochEvaluation", "evaluate", "load_tests", "measure"]
+__all__ = ["Case", "EpochEvaluation", "evaluate", "measure"]
 
 log = logging.getLogger(__name__)
 
@@ -40,20 +46,6 @@ class Case:
     metrics: dict[str, float]
     """`image_metrics`, and `target_logit`: the classifier's log-odds that `fake` is of the target
     domain"""
-
-
-def load_tests(config: Config):
-    """The test images of both domains.
-
-    Raises:
-        UserError: there are none.
-    """
-    if Path(config.data.root).is_file():
-        raise UserError(
-            f"data.root {config.data.root} is a MindRecord file, which has no test images; an "
-            f"evaluation needs a folder with trainA, trainB, testA and testB"
-        )
-    return load_domains(config.data, "test", (config.model.channels_a, config.model.channels_b))
 
 
 def measure(there, back, real: np.ndarray):

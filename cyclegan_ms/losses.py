@@ -1,6 +1,6 @@
-"""Adversarial, cycle-consistency and identity losses, and the two cells that training minimises.
+"""Adversarial, cycle-consistency and identity losses, and the cells that training minimises.
 
-Both cells return their loss first; everything after it is for reading only and wrapped in
+All return their loss first; everything after it is for reading only and wrapped in
 `stop_gradient`, because `nn.TrainOneStepCell` differentiates the sum of all outputs of its network.
 """
 

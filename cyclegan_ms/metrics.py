@@ -1,11 +1,20 @@
-"""What can be measured of one translated image: reconstruction, identity, colour inversion."""
+"""What can be measured of one translated image, and what that needs. Imports no MindSpore."""
+
+from pathlib import Path
 
 import numpy as np
 
-from cyclegan_ms.config import UserError
-from cyclegan_ms.data import from_chw
+from cyclegan_ms.config import Config, UserError
+from cyclegan_ms.data import from_chw, load_domains
 
-__all__ = ["INVERTED", "correlation", "image_metrics", "mean_metrics", "require_skimage"]
+__all__ = [
+    "INVERTED",
+    "correlation",
+    "image_metrics",
+    "load_tests",
+    "mean_metrics",
+    "require_skimage",
+]
 
 INVERTED = -0.2
 """A translation whose correlation with its original is below this has inverted the colours."""
@@ -24,6 +33,20 @@ def require_skimage():
             "an evaluation needs scikit-image: pip install 'cyclegan_ms[evaluate]'"
         ) from error
     return skimage.metrics
+
+
+def load_tests(config: Config):
+    """The test images of both domains.
+
+    Raises:
+        UserError: there are none.
+    """
+    if Path(config.data.root).is_file():
+        raise UserError(
+            f"data.root {config.data.root} is a MindRecord file, which has no test images; an "
+            f"evaluation needs a folder with trainA, trainB, testA and testB"
+        )
+    return load_domains(config.data, "test", (config.model.channels_a, config.model.channels_b))
 
 
 def correlation(x: np.ndarray, y: np.ndarray) -> float:
