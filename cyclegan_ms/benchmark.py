@@ -28,7 +28,7 @@ SIZES = {64: (32, 6, 10), 128: (64, 6, 1), 256: (64, 9, 1)}
 LABELS = {
     "cyclegan_ms": "cyclegan_ms, Graph",
     "pytorch": "PyTorch twin",
-    "tutorial": "tutorial's code, PyNative",
+    "tutorial": "tutorial variant, PyNative",
     "onnxruntime": "ONNX export, onnxruntime",
 }
 
@@ -217,7 +217,7 @@ def _ours(task, size, target, variant="paper", mode="graph"):
         networks.g_ab.set_train(False)
         return lambda: networks.g_ab(ms.Tensor(real_a)).asnumpy()
     from cyclegan_ms.engines import MindSporeEngine
-    from cyclegan_ms.trainer import generator_spec
+    from cyclegan_ms.run_folder import generator_spec
 
     setup_device(target, "pynative")  # as infer.py
     engine = MindSporeEngine(networks.g_ab.set_train(False), generator_spec(config, "a2b", 0))

@@ -28,6 +28,7 @@ __all__ = [
     "capture_state",
     "load_generator",
     "load_state",
+    "point_to_state",
     "read_generator",
     "restore_state",
     "save_generator",
@@ -220,7 +221,7 @@ def save_state(state: TrainingState, folder, keep: int) -> Path:
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    final = folder / f"step_{state.facts['step']:08d}"
+    final = folder / _name(state.facts["step"])
     temporary = folder / f".{final.name}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     try:
@@ -234,8 +235,7 @@ def save_state(state: TrainingState, folder, keep: int) -> Path:
         # A state of this step is a damaged one: a whole one would have been resumed from.
         shutil.rmtree(final, ignore_errors=True)
         os.replace(temporary, final)
-        with atomic_path(folder / "latest") as pointer:
-            _write_through(pointer, final.name.encode())
+        point_to_state(folder, state.facts["step"])
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     # What is newer than this state was damaged, or the training would have gone on from it.
@@ -244,6 +244,16 @@ def save_state(state: TrainingState, folder, keep: int) -> Path:
     for old in set(states) - set(behind[-keep:]):
         shutil.rmtree(old, ignore_errors=True)
     return final
+
+
+def point_to_state(folder, step: int) -> None:
+    """Let the file `latest` below `folder` name the state of a step."""
+    with atomic_path(Path(folder) / "latest") as pointer:
+        _write_through(pointer, _name(step).encode())
+
+
+def _name(step):
+    return f"step_{step:08d}"
 
 
 def _write_through(path, data):

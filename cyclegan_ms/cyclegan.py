@@ -92,7 +92,7 @@ class CycleGAN:
 
     Args:
         networks: the four networks.
-        config: the sections loss and train are used, and device.amp.
+        config: the sections loss and train are used, model.variant and device.amp.
         rates: the learning rate of every step.
         device: where to compute; with several workers their gradients are averaged, and the pools
             are one for all, the same in every worker.
@@ -119,7 +119,8 @@ class CycleGAN:
         weight = 1.0 if tutorial else 0.5
         self.discriminator_loss = DiscriminatorLoss(n.d_a, n.d_b, adversarial, weight)
         # MindSpore adds epsilon before the bias correction, which makes its 1e-8 31 times as large
-        # in the first step as in the algorithm's usual form (Kingma and Ba 2015, section 2).
+        # in the first step as in the algorithm's usual form (Kingma and Ba 2015, section 2). This
+        # one is right there, where all gradients are new; later it is up to 31 times smaller.
         epsilon = 1e-8 if tutorial else 1e-8 * math.sqrt(1 - 0.999)
         self.optimizer_g = _adam((n.g_ab, n.g_ba), rates, train.beta1, epsilon)
         self.optimizer_d = _adam((n.d_a, n.d_b), rates, train.beta1, epsilon)

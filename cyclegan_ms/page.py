@@ -11,6 +11,7 @@ from string import Template
 
 from cyclegan_ms.device import Device
 from cyclegan_ms.files import atomic_path
+from cyclegan_ms.report import MEASURES
 
 __all__ = ["document", "environment", "table_row", "write_page"]
 
@@ -73,7 +74,7 @@ def write_page(output, rows: list[dict], facts: dict[str, str]) -> None:
     """
     output = Path(output)
     last = rows[-1]
-    losses = {k: v for k, v in last.items() if k not in _NOT_LOSSES}
+    losses = {k: v for k, v in last.items() if k not in ("epoch", "step", *MEASURES)}
     body = _RUN.substitute(
         summary=f"Epoch {last['epoch']}, step {last['step']}, {last['step_s']:.2f} s a step, "
         f"learning rate {last['learning_rate']:.2g}.",
@@ -86,9 +87,6 @@ def write_page(output, rows: list[dict], facts: dict[str, str]) -> None:
     with atomic_path(output / "index.html") as temporary:
         page = document(f"CycleGAN run {output.resolve().name}", body)
         temporary.write_text(page, encoding="utf-8")
-
-
-_NOT_LOSSES = ("epoch", "step", "learning_rate", "step_s", "images_per_s", "wait_share")
 
 
 def table_row(cell: str, values) -> str:

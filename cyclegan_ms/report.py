@@ -18,6 +18,7 @@ from cyclegan_ms.data import from_chw, load_square
 from cyclegan_ms.files import atomic_path
 
 __all__ = [
+    "MEASURES",
     "Progress",
     "cycle_grid",
     "draw_losses",
@@ -27,6 +28,9 @@ __all__ = [
 ]
 
 log = logging.getLogger(__name__)
+
+MEASURES = ("learning_rate", "step_s", "images_per_s", "wait_share")
+"""What a line of metrics.jsonl holds besides epoch, step and losses."""
 
 
 class Progress:

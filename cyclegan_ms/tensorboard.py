@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from cyclegan_ms.config import UserError
+from cyclegan_ms.report import MEASURES
 
 __all__ = ["Board", "require_tensorboard"]
 
@@ -61,8 +62,7 @@ class Board:
 
         for name, value in row.items():
             if name not in ("epoch", "step"):
-                rates = ("learning_rate", "step_s", "images_per_s", "wait_share")
-                tag = f"training/{name}" if name in rates else f"loss/{name}"
+                tag = f"training/{name}" if name in MEASURES else f"loss/{name}"
                 self._try(lambda t=tag, v=value: self._write(row["step"], summary=scalar(t, v)))
 
     def picture(self, image: Image.Image, step: int) -> None:

@@ -3,64 +3,29 @@
 import logging
 import math
 import os
-import shutil
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from signal import Signals
 
-import numpy as np
-
-import mindspore as ms
-
-from cyclegan_ms.checkpoint import (
-    GeneratorSpec,
-    TrainingState,
-    load_state,
-    save_generator,
-    save_state,
-)
-from cyclegan_ms.config import Config, UserError, config_values, save_config
-from cyclegan_ms.cyclegan import CycleGAN, Networks, TrainingStopped, build_networks, learning_rates
+from cyclegan_ms.checkpoint import TrainingState, load_state
+from cyclegan_ms.config import Config, config_values
+from cyclegan_ms.cyclegan import CycleGAN, TrainingStopped, build_networks, learning_rates
 from cyclegan_ms.data import UnpairedStream, epoch_steps, iterate, load_domains
 from cyclegan_ms.device import WorkerLost, check_precision, setup_device
 from cyclegan_ms.evaluate import EpochEvaluation
-from cyclegan_ms.files import atomic_path, remove_leftovers
 from cyclegan_ms.health import Health
 from cyclegan_ms.interrupt import StopRequest
 from cyclegan_ms.memory import ADVICE, is_shortage, say_estimate
-from cyclegan_ms.page import environment, write_page
-from cyclegan_ms.report import Progress, cycle_grid, draw_losses, read_metrics, sample_images
+from cyclegan_ms.report import Progress, sample_images
 from cyclegan_ms.resume import check_changes, fingerprint
+from cyclegan_ms.run_folder import RunFolder, check_output
 from cyclegan_ms.tensorboard import Board, require_tensorboard
 
-__all__ = ["check_output", "generator_spec", "train", "translate_samples"]
+__all__ = ["load_resumable", "train"]
 
 log = logging.getLogger(__name__)
-
-
-def check_output(output, resume: bool = False) -> Path:
-    """Make the run folder, which must be new or empty, or for `resume` hold a run.
-
-    Raises:
-        UserError: it is not so, or cannot be written.
-    """
-    output = Path(output)
-    if resume:
-        if not (output / "checkpoints").is_dir():
-            raise UserError(f"--output {output}: holds no run to resume")
-        return output
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        if any(output.iterdir()):
-            raise UserError(
-                f"--output {output} is not empty: --resume continues a run that has saved a state; "
-                f"else remove it or choose another folder, nothing is overwritten"
-            )
-    except OSError as error:
-        raise UserError(f"--output {output}: {error.strerror}") from error
-    return output
 
 
 def config_rates(values: dict, per_epoch: int) -> list[float]:
@@ -111,7 +76,7 @@ def train(
 
     Raises:
         UserError: images, folder, disk or device are not as needed; before the first step.
-        TrainingStopped: diverged, interrupted by SIGINT or SIGTERM, or a state cannot be written.
+        TrainingStopped: diverged, interrupted by SIGINT or SIGTERM, or out of memory or disk.
     """
     output = Path(output)
     try:
@@ -122,19 +87,16 @@ def train(
             f"ERROR: a worker of this training failed or is gone ({error}); the others cannot go "
             f"on.\n{way_on}"
         ) from error
+    except OSError as error:  # such as a full disk
+        way_on = _way_on(output, int(os.environ.get("MS_WORKER_NUM", 1)), "start again")
+        what = f"{error.filename or output}: {error.strerror or error}"
+        raise TrainingStopped(f"{what}.\n{way_on}") from error
     except (MemoryError, RuntimeError) as error:
         if not is_shortage(error):
             raise
         way_on = _way_on(output, int(os.environ.get("MS_WORKER_NUM", 1)), "start again")
         what = (str(error).strip() or "MemoryError").splitlines()[0]
         raise TrainingStopped(f"out of memory ({what}): {ADVICE}.\n{way_on}") from error
-
-
-def _way_on(output, workers, otherwise):
-    if not (output / "checkpoints" / "latest").exists():
-        return f"No state was saved yet: {otherwise}."
-    command = _resume_command(output, workers)
-    return f"The states in {output}/checkpoints are whole; go on with\n{command}"
 
 
 def _train(config, output, resume, progress, stop, on_line):
@@ -146,11 +108,7 @@ def _train(config, output, resume, progress, stop, on_line):
     device = setup_device(where.target, where.mode, where.id, config.train.seed, join=True)
     check_precision(where.amp, device.target)
     leads = device.leads
-    samples = []
-    if config.train.sample_every:
-        tests = load_domains(config.data, "test", channels)
-        samples = [sample_images(domain, config.data.crop_size) for domain in tests]
-        del tests  # a MindRecord file is held in memory
+    samples = _samples(config, channels)
     evaluation = EpochEvaluation(config, output)
     per_step = config.data.batch_size * device.workers
     per_epoch = epoch_steps(*domains, per_step)
@@ -164,13 +122,10 @@ def _train(config, output, resume, progress, stop, on_line):
     state = load_resumable(config, output, domains, device.workers) if resume else None
     images = fingerprint(*domains)
     model = CycleGAN(build_networks(config.model), config, rates, device)
+    folder = RunFolder(output, config, _resume_command(output, device.workers))
     todo = last - (state.facts["step"] if state else 0)
     if leads:
-        _check_disk(output, model.networks, math.ceil(todo / per_epoch), config, resume)
-        for folder in ("samples", "checkpoints"):
-            (output / folder).mkdir(exist_ok=True)
-        remove_leftovers(output)
-        save_config(config, output / "config.yaml")
+        folder.prepare(model.networks, math.ceil(todo / per_epoch), state)
     if state:
         model.restore(state)
     start = model.steps_done
@@ -193,7 +148,7 @@ def _train(config, output, resume, progress, stop, on_line):
         device.rank, device.workers,
     )  # fmt: skip
     # Only the first worker writes.
-    metrics = output / "metrics.jsonl" if leads else os.devnull
+    metrics = folder.metrics if leads else os.devnull
     bar = leads and (sys.stderr.isatty() if progress is None else progress)
     fixed = {"config": config_values(config), "images": images, "workers": device.workers}
     if where.mode == "graph" and not bar:  # which says so too
@@ -238,12 +193,12 @@ def _train(config, output, resume, progress, stop, on_line):
                 # The state comes last: whatever ends the program before, a resumed training makes
                 # the generators and pictures of this epoch again.
                 if epoch_ends or step == last:
-                    _save_generators(model, config, output, epoch, best)
+                    folder.save_generators(model.networks, epoch, best)
                     draw = step == last or epoch % (config.train.sample_every or math.inf) == 0
-                    _report(model, config, output, epoch, samples if draw else (), health, board)
-                _save(model, facts, output, config)
+                    folder.report(model, epoch, samples if draw else (), health, board)
+                folder.save_state(model, facts)
             else:
-                _wait_for_state(output, step)
+                folder.wait_for_state(step)
             saved_at = time.monotonic()
             report.restart_clock()
             if step == last:
@@ -253,23 +208,25 @@ def _train(config, output, resume, progress, stop, on_line):
                     time.sleep(3)
                 raise TrainingStopped(
                     f"stopped by {Signals(caught).name} after step {step}, all of it saved; go on "
-                    f"with\n{_resume_command(output, device.workers)}",
+                    f"with\n{folder.resume_command}",
                     status=128 + caught,
                 )
     return model
 
 
-def _wait_for_state(output, step, seconds=3600):
-    """Wait until the first worker has saved a step.
+def _samples(config, channels):
+    """The test images that are drawn as the training goes, of A and of B, (N, C, S, S) each."""
+    if not config.train.sample_every:
+        return ()
+    tests = load_domains(config.data, "test", channels)
+    return [sample_images(domain, config.data.crop_size) for domain in tests]
 
-    Not in a collective: those of the CPU give a worker up that is busy for half a minute.
-    """
-    latest = output / "checkpoints" / "latest"
-    end = time.monotonic() + seconds
-    while not latest.exists() or latest.read_text() != f"step_{step:08d}":
-        if time.monotonic() > end:
-            raise WorkerLost(f"the first worker has not saved step {step} in {seconds} s")
-        time.sleep(0.05)
+
+def _way_on(output, workers, otherwise):
+    if not (output / "checkpoints" / "latest").exists():
+        return f"No state was saved yet: {otherwise}."
+    command = _resume_command(output, workers)
+    return f"The states in {output}/checkpoints are whole; go on with\n{command}"
 
 
 def _resume_command(output, workers):
@@ -277,106 +234,3 @@ def _resume_command(output, workers):
     if workers > 1:
         program = f"bash scripts/train_distributed.sh {os.environ['MS_WORKER_NUM']}"
     return f"{program} --resume --output {output}"
-
-
-def _save(model, facts, output, config):
-    folder = output / "checkpoints"
-    try:
-        save_state(model.capture(facts), folder, config.train.keep)
-    except OSError as error:
-        raise TrainingStopped(
-            f"{folder}: {error.strerror or error}; step {facts['step']} could not be saved.\n"
-            f"Earlier states are whole: make room, then "
-            f"{_resume_command(output, model.device.workers)}"
-        ) from error
-
-
-def _save_generators(model, config, output, epoch, best):
-    n = model.networks
-    folders = [output]
-    if epoch % config.train.save_every == 0:
-        folders.append(output / "checkpoints" / f"epoch_{epoch:04d}")
-    if best:
-        folders.append(output / "best")
-    try:
-        for folder in folders:
-            folder.mkdir(exist_ok=True)
-            for generator, direction in ((n.g_ab, "a2b"), (n.g_ba, "b2a")):
-                spec = generator_spec(config, direction, epoch)
-                save_generator(generator, spec, folder / f"g_{direction.replace('2', '')}.ckpt")
-        if best:  # a run folder for infer.py and evaluate.py
-            save_config(config, output / "best" / "config.yaml")
-    except (OSError, RuntimeError) as error:
-        raise TrainingStopped(
-            f"{folder}: the generators could not be written ({error}).\nEarlier states are whole: "
-            f"make room, then {_resume_command(output, model.device.workers)}"
-        ) from error
-
-
-def _report(model, config, output, epoch, samples, health, board):
-    """Pictures and page; none of them is worth a training, so that no failure here ends it."""
-    try:
-        if samples:
-            cycles = translate_samples(model.networks, samples)
-            for name, (real, fake, _) in zip(("g_ab", "g_ba"), cycles):
-                health.watch_samples(name, real, fake)
-            grid = cycle_grid(cycles, config.data.domains)
-            with atomic_path(output / "samples" / f"epoch_{epoch:04d}.png") as temporary:
-                grid.save(temporary)
-            board.picture(grid, model.steps_done)
-        rows = read_metrics(output / "metrics.jsonl")
-        draw_losses(rows, output / "losses.png")
-        write_page(output, rows, environment(model.device))
-    except Exception as error:
-        log.warning("the report of epoch %d could not be made: %s", epoch, error)
-
-
-def generator_spec(config: Config, direction: str, epoch: int) -> GeneratorSpec:
-    """The description of a generator trained under a configuration."""
-    model = config.model
-    channels = (model.channels_a, model.channels_b)
-    source, target = channels if direction == "a2b" else channels[::-1]
-    return GeneratorSpec(
-        direction=direction,
-        domains=tuple(config.data.domains),
-        in_channels=source,
-        out_channels=target,
-        width=model.width,
-        blocks=model.blocks,
-        variant=model.variant,
-        shared_blocks=model.variant == "tutorial",
-        image_size=config.data.crop_size,
-        epoch=epoch,
-    )
-
-
-def translate_samples(networks: Networks, samples) -> list[tuple]:
-    """Per direction (real, fake, reconstructed), each (N, C, S, S), of images of A and of B."""
-    cycles = []
-    for real, there, back in zip(
-        samples, (networks.g_ab, networks.g_ba), (networks.g_ba, networks.g_ab)
-    ):
-        fake = np.concatenate([there(ms.Tensor(image[None])).asnumpy() for image in real])
-        rec = np.concatenate([back(ms.Tensor(image[None])).asnumpy() for image in fake])
-        cycles.append((real, fake, rec))
-    return cycles
-
-
-def _check_disk(output, networks, epochs, config, resume):
-    sizes = {
-        name: 4 * sum(p.size for p in cell.trainable_params())
-        for name, cell in vars(networks).items()
-    }
-    generators = sizes["g_ab"] + sizes["g_ba"]
-    channels = config.model.channels_a + config.model.channels_b
-    pools = 4 * config.train.pool_size * channels * config.data.crop_size**2
-    state = 3 * sum(sizes.values()) + pools  # weights and two moments
-    kept = epochs // config.train.save_every + bool(config.train.evaluate_every)
-    pictures = epochs * 24 * 3 * config.data.crop_size**2 if config.train.sample_every else 0
-    states = 1 if resume else config.train.keep + 1  # the others are there already
-    needed = states * state + (kept + 2) * generators + pictures + 20e6
-    free = shutil.disk_usage(output).free
-    if free < needed:
-        raise UserError(
-            f"--output {output}: {free / 1e6:.0f} MB free, about {needed / 1e6:.0f} MB needed"
-        )

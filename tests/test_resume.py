@@ -28,6 +28,7 @@ from cyclegan_ms.config import (
     save_config,
 )
 from cyclegan_ms.cyclegan import TrainingStopped
+from cyclegan_ms.run_folder import RunFolder
 from cyclegan_ms.trainer import train
 
 ROOT = Path(__file__).parents[1]
@@ -224,6 +225,30 @@ def test_a_training_that_cannot_save_says_where_and_how_to_go_on(straight, tmp_p
     assert stop.value.status == 1
     train(config_for(root), tmp_path / "run", resume=True)
     assert_identical(run, tmp_path / "run")
+
+
+def test_a_full_disk_for_metrics_ends_with_a_word(straight, tmp_path, monkeypatch):
+    """/dev/full takes no byte."""
+    monkeypatch.setattr(RunFolder, "metrics", Path("/dev/full"))
+    with pytest.raises(TrainingStopped) as stop:
+        train(config_for(straight[0]), tmp_path / "run")
+    expected = f"{tmp_path}/run: No space left on device.\nNo state was saved yet: start again."
+    assert str(stop.value) == expected
+
+
+def test_latest_names_the_state_that_was_resumed_from(straight, tmp_path):
+    """Other workers wait until it names a step: not that of a damaged state."""
+    run = tmp_path / "run"
+    train(config_for(straight[0], max_steps=6), run)
+    latest = run / "checkpoints" / "latest"
+    assert latest.read_text() == "step_00000006"
+    (run / "checkpoints" / "step_00000006" / "facts.json").write_text("{}")
+    seen = []
+    train(
+        config_for(straight[0], max_steps=6), run, resume=True,
+        on_line=lambda row: seen.append(latest.read_text()),
+    )  # fmt: skip
+    assert seen[0] == "step_00000003" and latest.read_text() == "step_00000006"
 
 
 def test_generators_are_written_before_the_state_of_their_epoch(straight, tmp_path):
