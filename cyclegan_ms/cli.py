@@ -167,7 +167,8 @@ def infer(argv=None):
 
 
 def _infer(args):
-    from cyclegan_ms.convert import Options, convert, plan, shown
+    from cyclegan_ms.convert import Options, convert, plan
+    from cyclegan_ms.files import shown
 
     options = Options(
         args.format, int(args.quality), int(args.batch_size), args.side_by_side, args.cycle,
@@ -235,8 +236,8 @@ def evaluate(argv=None):
 
     device = setup_device(args.device)
     report, cases = evaluate_run(run, config, args.features)
-    write_report(paths, report | {"environment": environment(device)}, cases)
     print(markdown(report))
+    write_report(paths, report | {"environment": environment(device)}, cases)
     print(f"best and worst cases: {paths['.html']}")
 
 
@@ -261,6 +262,7 @@ def export(argv=None):
     engine = Translator.load(args.checkpoint, args.direction).engine
     difference = export_generator(engine.to_mindspore(), engine.spec, path, args.format)
     print(
-        f"exported {engine.spec.name} to {path}, {path.stat().st_size / 1e6:.1f} MB, for any size "
-        f"and number of images; differs from MindSpore by {difference:.1g} at most"
+        f"exported {engine.spec.name} to {path}, {path.stat().st_size / 1e6:.1f} MB, for any "
+        f"number of images with sides in multiples of 4; differs from MindSpore by "
+        f"{difference:.1g} at most"
     )

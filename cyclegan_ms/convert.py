@@ -16,9 +16,10 @@ from tqdm import tqdm
 
 from cyclegan_ms.config import UserError
 from cyclegan_ms.data import known_endings
+from cyclegan_ms.files import shown
 from cyclegan_ms.pictures import WRITABLE, open_picture, save_picture, with_alpha
 
-__all__ = ["Conversion", "Job", "Options", "convert", "plan", "shown"]
+__all__ = ["Conversion", "Job", "Options", "convert", "plan"]
 
 log = logging.getLogger(__name__)
 
@@ -70,12 +71,6 @@ class Conversion:
     unfinished: int = 0
     """left when it was stopped"""
     seconds: float = 0.0
-
-
-def shown(path) -> str:
-    """A path for a line of text, whatever characters its name has."""
-    text = os.fsencode(path).decode("utf-8", "backslashreplace")
-    return text if text.isprintable() else repr(text)
 
 
 def plan(source, output, options: Options) -> list[Job]:

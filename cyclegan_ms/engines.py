@@ -174,4 +174,5 @@ def onnx_session(path):
             str(path), options, providers=onnxruntime.get_available_providers()
         )
     except Exception as error:  # onnxruntime has a class of its own for every reason
-        raise UserError(f"{path}: not an ONNX model, or damaged") from error
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{path}: not an ONNX model, damaged, or too new ({reason})") from error

@@ -18,6 +18,7 @@ from cyclegan_ms.config import Config, UserError
 from cyclegan_ms.cyclegan import Networks, TrainingStopped
 from cyclegan_ms.data import from_chw, load_domains, load_square, resized_chw
 from cyclegan_ms.features import FeatureNetwork
+from cyclegan_ms.files import shown
 from cyclegan_ms.metrics import (
     INVERTED,
     image_metrics,
@@ -74,14 +75,16 @@ def evaluate(
 
     Everything is per direction, for the test images of its source domain: the cycle goes there and
     back, and the identity is that of the other generator, whose target they are (g_ba(real_a)).
-    What judges whole images sees them as 8-bit pictures.
+    What judges whole images sees them as 8-bit pictures, in gray where one domain is. Images that
+    cannot be read are left out.
 
     `taken_for_target` is the share of translated images that a classifier, trained on the real
     training images, takes for the target domain; `target_...` and `source_taken_for_target` are the
     shares of the real test images of both domains so taken. `fid` and `kid` are the distances of
     the translated images from the real test images of the target domain. Beside them, for scale,
-    `fid_real` and `kid_real` are those of as many real training images of the target domain, spread
-    over the set (all, where it has fewer), from the same test images.
+    stand those of other images from the same test images: `fid_untranslated`, `kid_untranslated` of
+    the originals, and `fid_real`, `kid_real` of as many real training images of the target domain,
+    spread over the set (all, where it has fewer).
 
     Args:
         run: folder with g_ab.ckpt and g_ba.ckpt.
@@ -101,28 +104,32 @@ def evaluate(
     cells, specs = zip(*(load_generator(Path(run) / f"{name}.ckpt") for name in ("g_ab", "g_ba")))
     tests = load_tests(config)
     trains = load_domains(config.data, "train", (config.model.channels_a, config.model.channels_b))
-    needed = {"test": 4 if network else 1, "training": 4 if network else 2}
-    for (kind, least), domains in zip(needed.items(), (tests, trains)):
-        if min(map(len, domains)) < least:
-            raise UserError(
-                f"data.root {config.data.root}: an evaluation needs at least {least} {kind} images "
-                f"of each domain"
-            )
+    _check_generators(run, specs, config)
+    least = {"test": 4 if network else 1, "training": 4 if network else 2}
+    _check_counts(config, "test", map(len, tests), least)
+    _check_counts(config, "training", map(len, trains), least)
 
     size = config.data.crop_size
-    log.info("training the classifier on %d and %d images", *map(len, trains))
-    judge = classifier.train_classifier(*(_small(_pictures(t, size)) for t in trains), steps=steps)
+    # Where one domain is gray, colour would tell all: everybody sees brightness then.
+    gray = config.model.channels_a != config.model.channels_b
     cases = []
     for spec, there, back, domain in zip(specs, cells, cells[::-1], tests):
         log.info("%s: %d images", spec.name, len(domain))
         cases.append(_translate(there, back, domain, size))
-    reals = [_small(case.real for case in found) for found in cases]
+    _check_counts(config, "test", map(len, cases), least)
+    training = [_small(_seen(_pictures(domain, size), gray)) for domain in trains]
+    _check_counts(config, "training", map(len, training), least)
+    log.info("training the classifier on %d and %d images", *map(len, training))
+    judge = classifier.train_classifier(*training, steps=steps)
+    reals = [list(_seen((case.real for case in found), gray)) for found in cases]
+    real_features = [network(pictures) for pictures in reals] if network else []
 
     directions = {}
     for index, (spec, found) in enumerate(zip(specs, cases)):
+        translated = list(_seen((case.fake for case in found), gray))
         source, target, fakes = (
-            judge.logits(images) * (-1 if index else 1)
-            for images in (reals[index], reals[1 - index], _small(case.fake for case in found))
+            judge.logits(_small(pictures)) * (-1 if index else 1)
+            for pictures in (reals[index], reals[1 - index], translated)
         )
         directions[spec.name] = {
             "images": len(found),
@@ -135,47 +142,84 @@ def evaluate(
             case.metrics["target_logit"] = logit
         if network:
             log.info("%s: features", spec.name)
-            directions[spec.name] |= _distances(
-                [case.fake for case in found],
-                [case.real for case in cases[1 - index]],
-                _pictures(trains[1 - index], size, len(found)),
-                network,
-            )
+            others = {
+                "": network(translated),
+                "_untranslated": real_features[index],
+                "_real": network(_seen(_pictures(trains[1 - index], size, len(found)), gray)),
+            }
+            directions[spec.name] |= _distances(real_features[1 - index], others)
 
     report = {
-        "checkpoint": str(run),
+        "checkpoint": shown(run),
         "epoch": specs[0].epoch,
-        "data_root": config.data.root,
+        "data_root": shown(config.data.root),
         "image_size": size,
         "directions": directions,
         "mean": _mean(directions.values()),
         "inverted_below": INVERTED,
+        "max_images": config.data.max_images,
+        "judged_in_gray": gray,
         "classifier": {
             "image_size": classifier.SIZE,
             "steps": steps,
             "trained_on": judge.trained_on,
             "held_out": judge.held_out,
             "held_out_accuracy": judge.held_out_accuracy,
-            "test_accuracy": judge.accuracy(*reals),
+            "test_accuracy": judge.accuracy(*map(_small, reals)),
         },
     }
     if network:
         report["features"] = {
-            "file": str(features),
+            "file": shown(features),
             "input": [3, network.height, network.width],
             "dimensions": network.dimensions,
             "kid_halves": distances.HALVES,
-            "kid_seed": 0,
+            "kid_seed": distances.SEED,
+            "real_training_images": [
+                min(len(images), len(found)) for images, found in zip(training[::-1], cases)
+            ],
         }
     report["seconds"] = round(time.monotonic() - began, 1)
     return report, dict(zip(directions, cases))
 
 
+def _check_generators(run, specs, config):
+    """Raises UserError unless the files are both directions of one run, and this one."""
+    model = config.model
+    shapes = ((model.channels_a, model.channels_b), (model.channels_b, model.channels_a))
+    for name, direction, shape, spec in zip(("g_ab", "g_ba"), ("a2b", "b2a"), shapes, specs):
+        if spec.direction != direction or (spec.in_channels, spec.out_channels) != shape:
+            raise UserError(
+                f"{run}/{name}.ckpt: a generator {spec.direction} of {spec.in_channels} to "
+                f"{spec.out_channels} channels; this run's config.yaml asks for {direction} of "
+                f"{shape[0]} to {shape[1]}"
+            )
+    if specs[0].name == specs[1].name:
+        raise UserError(f"{run}: both directions are called {specs[0].name}")
+
+
+def _check_counts(config, kind, counts, least):
+    """Raises UserError where a domain has too few images of a kind, test or training."""
+    if min(counts) < least[kind]:
+        raise UserError(
+            f"data.root {config.data.root}: an evaluation needs at least {least[kind]} {kind} "
+            f"images of each domain that can be read"
+        )
+
+
 def _pictures(domain, size, count=None):
-    """The images of a domain, or so many spread over it, as squares."""
-    count = min(count or len(domain), len(domain))
-    for index in np.linspace(0, len(domain) - 1, count).astype(int):
-        yield from_chw(load_square(domain, index, size))
+    """The images of a domain that can be read, or so many spread over it, as squares."""
+    indices = [i for i, path in enumerate(domain.paths) if path not in domain.broken]
+    count = min(count or len(indices), len(indices))
+    for place in np.linspace(0, len(indices) - 1, count).astype(int):
+        image = load_square(domain, indices[place], size)
+        if domain.paths[indices[place]] not in domain.broken:  # else another is given in its place
+            yield from_chw(image)
+
+
+def _seen(pictures, gray):
+    """Pictures as they are shown to the classifier and to the network of features."""
+    return (picture.convert("L") if gray else picture for picture in pictures)
 
 
 def _small(pictures):
@@ -196,12 +240,10 @@ def _translate(there, back, domain, size):
     return cases
 
 
-def _distances(fakes, tests, trains, network):
-    """FID and KID of translated and of training pictures from test pictures."""
-    tests = network(tests)
+def _distances(tests, others):
+    """FID and KID of some sets of features from those of the test images."""
     found = {}
-    for suffix, pictures in (("", fakes), ("_real", trains)):
-        features = network(pictures)
+    for suffix, features in others.items():
         kid, error = distances.kernel_distance(features, tests)
         found[f"fid{suffix}"] = distances.frechet_distance(features, tests)
         found |= {f"kid{suffix}": kid, f"kid{suffix}_standard_error": error}

@@ -11,7 +11,7 @@ from PIL import Image
 
 from cyclegan_ms.config import UserError
 from cyclegan_ms.evaluate import Case
-from cyclegan_ms.files import atomic_path
+from cyclegan_ms.files import atomic_path, shown
 from cyclegan_ms.page import document, table_row
 
 __all__ = ["check_outputs", "markdown", "write_report"]
@@ -30,10 +30,10 @@ def check_outputs(output) -> dict[str, Path]:
     if output.suffix != ".json":
         raise UserError(f"--output {output} must end in .json; .md and .html go beside it")
     paths = {ending: output.with_suffix(ending) for ending in (".json", ".md", ".html")}
-    for path in paths.values():
-        if path.exists():
-            raise UserError(f"--output: {path} exists already; nothing is overwritten")
     try:
+        for path in paths.values():
+            if path.exists():
+                raise UserError(f"--output: {path} exists already; nothing is overwritten")
         output.parent.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=output.parent).close()
     except OSError as error:
@@ -47,16 +47,19 @@ _ROWS = {
     "psnr": ("cycle PSNR, dB", ".2f", 1),
     "ssim": ("cycle SSIM", ".3f", 1),
     "idt_l1": ("identity L1, by the other generator", ".3f", 1),
-    "inverted": ("colours inverted, %", ".1f", 100),
+    "inverted": ("inverted, %", ".1f", 100),
     "taken_for_target": ("taken for the target domain, %", ".1f", 100),
     "target_taken_for_target": ("- so are real images of it, %", ".1f", 100),
     "source_taken_for_target": ("- and untranslated ones, %", ".1f", 100),
-    "fid": ("FID", ".1f", 1),
-    "fid_real": ("- of real training images", ".1f", 1),
-    "kid": ("KID x 1000", ".2f", 1000),
-    "kid_standard_error": ("- its standard error", ".2f", 1000),
-    "kid_real": ("- of real training images", ".2f", 1000),
-    "kid_real_standard_error": ("- its standard error", ".2f", 1000),
+    "fid": ("FID", ".4g", 1),
+    "fid_untranslated": ("- of untranslated images", ".4g", 1),
+    "fid_real": ("- of real training images", ".4g", 1),
+    "kid": ("KID x 1000", ".3g", 1000),
+    "kid_standard_error": ("- its standard error", ".3g", 1000),
+    "kid_untranslated": ("- of untranslated images", ".3g", 1000),
+    "kid_untranslated_standard_error": ("- its standard error", ".3g", 1000),
+    "kid_real": ("- of real training images", ".3g", 1000),
+    "kid_real_standard_error": ("- its standard error", ".3g", 1000),
 }
 
 
@@ -83,11 +86,16 @@ def notes(report: dict) -> list[str]:
         f"{sum(judge['held_out'])} training images held out, and on {judge['test_accuracy']:.1%} "
         f"of the real test images (means of both domains).",
     ]
+    if report["max_images"]:
+        lines.append(f"Only the first {report['max_images']} images of each folder (max_images).")
+    if report["judged_in_gray"]:
+        lines.append("One domain is gray: classifier and features see brightness alone.")
     if "features" in report:
+        used = " and ".join(map(str, report["features"]["real_training_images"]))
         lines.append(
             f"FID and KID with {report['features']['file']}, {report['features']['dimensions']} "
             f"features, only to be compared with values of the same network, image size and "
-            f"numbers of images."
+            f"numbers of images; of real training images {used} are taken."
         )
     return lines
 
@@ -111,7 +119,7 @@ def write_report(paths: dict[str, Path], report: dict, cases: dict[str, list[Cas
         UserError: a file cannot be written.
     """
     texts = {
-        ".json": json.dumps(report, indent=1, ensure_ascii=False),
+        ".json": json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False),
         ".md": markdown(report),
         ".html": _page(report, cases),
     }
@@ -135,16 +143,16 @@ def _page(report, cases):
     for direction, found in cases.items():
         ranked = sorted(found, key=lambda case: -case.metrics["target_logit"])
         half = min(CASES, -(-len(ranked) // 2))  # nothing is both, but for one in the middle
-        for word, shown in (("best", ranked[:half]), ("worst", ranked[-half:][::-1])):
+        for word, chosen in (("best", ranked[:half]), ("worst", ranked[-half:][::-1])):
             parts.append(f"<h2>{html.escape(direction)}: {word}</h2>")
-            parts += map(_figure, shown)
+            parts += map(_figure, chosen)
     return document(f"Evaluation of {report['checkpoint']}", "\n".join(parts))
 
 
 def _figure(case):
     values = case.metrics
     caption = (
-        f"{case.name}: odds {values['target_logit']:+.1f} (log), cycle L1 "
+        f"{shown(case.name)}: odds {values['target_logit']:+.1f} (log), cycle L1 "
         f"{values['cycle_l1']:.3f}, PSNR {values['psnr']:.1f} dB, SSIM {values['ssim']:.2f}, "
         f"correlation with the original {values['correlation']:.2f}"
     )

@@ -1,11 +1,11 @@
-"""Files that appear complete or not at all."""
+"""Files that appear complete or not at all, and how a path is written in a line of text."""
 
 import os
 import shutil
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["atomic_path", "remove_leftovers"]
+__all__ = ["atomic_path", "remove_leftovers", "shown"]
 
 
 @contextmanager
@@ -28,3 +28,9 @@ def remove_leftovers(folder) -> None:
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
+
+
+def shown(path) -> str:
+    """A path for a line of text, whatever characters its name has."""
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return text if text.isprintable() else repr(text)

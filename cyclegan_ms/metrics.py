@@ -17,7 +17,7 @@ __all__ = [
 ]
 
 INVERTED = -0.2
-"""A translation whose correlation with its original is below this has inverted the colours."""
+"""A translation whose brightness correlates with its original's below this is inverted."""
 
 
 def require_skimage():
@@ -50,13 +50,13 @@ def load_tests(config: Config):
 
 
 def correlation(x: np.ndarray, y: np.ndarray) -> float:
-    """Pearson's, of all values of two images (C, H, W); 0 where one of them is flat.
+    """Pearson's, of the brightness of two images (C, H, W); 0 where one of them is flat.
 
-    Where only one of them is gray, the other's channels are averaged.
+    Brightness is the mean of the channels: another hue, which is what most translations are for,
+    counts for nothing, a negative gives -1.
     """
-    if x.shape != y.shape:
-        x, y = (image.mean(axis=0) for image in (x, y))
-    x, y = x.ravel() - x.mean(), y.ravel() - y.mean()
+    x, y = (image.mean(axis=0).ravel() for image in (x, y))
+    x, y = x - x.mean(), y - y.mean()
     size = np.linalg.norm(x) * np.linalg.norm(y)
     return float(x @ y / size) if size > 1e-6 else 0.0
 

@@ -9,7 +9,8 @@ from PIL import ExifTags, Image, ImageCms
 from test_translate import Negative
 
 from cyclegan_ms.config import UserError
-from cyclegan_ms.convert import Options, convert, plan, shown
+from cyclegan_ms.convert import Options, convert, plan
+from cyclegan_ms.files import shown
 from cyclegan_ms.interrupt import StopRequest
 from cyclegan_ms.translate import Translator
 

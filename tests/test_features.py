@@ -1,14 +1,19 @@
 """Feature networks from ONNX files: what they are given, and which are refused."""
 
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from onnx import TensorProto, helper, save
 from PIL import Image
 
 from cyclegan_ms.config import UserError
 from cyclegan_ms.features import FeatureNetwork
+
+ROOT = Path(__file__).parents[1]
+READMES = ("README.md", "README_CN.md")
 
 
 def write_network(path, shape=("n", 3, 8, 12), node="GlobalAveragePool", kind=TensorProto.FLOAT):
@@ -41,7 +46,8 @@ def test_every_pixel_counts_when_a_picture_shrinks(tmp_path):
     "options,words",
     [
         ({"shape": ("n", 1, 8, 8)}, "expected one input"),
-        ({"shape": ("n", 3, "h", "w")}, "with fixed H and W"),
+        ({"shape": ("n", 3, "h", "w")}, "with H and W fixed and N free or 1"),
+        ({"shape": (8, 3, 8, 8)}, "expected one input"),
         ({"shape": ("n", 3, 8)}, "expected one input"),
         ({"kind": TensorProto.DOUBLE, "node": "Identity"}, "takes tensor(double)"),
         ({"node": "Relu"}, "gives (16, 3, 8, 12) for 16 images"),
@@ -58,8 +64,26 @@ def test_no_file_no_network_no_package(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="no such file"):
         FeatureNetwork(tmp_path / "none.onnx")
     (tmp_path / "text.onnx").write_text("x")
-    with pytest.raises(UserError, match="not an ONNX model, or damaged"):
+    with pytest.raises(UserError, match="not an ONNX model, damaged, or too new"):
         FeatureNetwork(tmp_path / "text.onnx")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(UserError, match=r"pip install 'cyclegan_ms\[onnx\]'"):
         FeatureNetwork(tmp_path / "text.onnx")
+
+
+def test_the_readmes_random_network(tmp_path, monkeypatch):
+    """Its code is run, and what onnxruntime makes of the file is what PyTorch makes of it."""
+    blocks = [
+        next(part for part in text.split("```") if "random64.onnx" in part).removeprefix("python")
+        for text in ((ROOT / name).read_text(encoding="utf-8") for name in READMES)
+    ]
+    assert blocks[0] == blocks[1]
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(blocks[0], names)
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
+    found = FeatureNetwork("random64.onnx")(map(Image.fromarray, pixels))
+    with torch.no_grad():
+        expected = names["network"](torch.tensor(pixels.transpose(0, 3, 1, 2) / np.float32(255)))
+    assert found == pytest.approx(expected.numpy(), abs=1e-4)
+    assert found.std(axis=0).min() > 1e-3

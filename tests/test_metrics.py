@@ -26,6 +26,20 @@ def test_flat_images(channels):
     assert values["ssim"] == pytest.approx((2 * 100 * 110 + c1) / (100**2 + 110**2 + c1))
 
 
+def test_ssim_of_noise_by_its_definition(rng):
+    """One gray image with one place for an 11 x 11 window (Wang et al. 2004, equation 13)."""
+    x, y = rng.integers(0, 256, (2, 11, 11)).astype(float)
+    taps = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
+    window = np.outer(taps, taps) / np.outer(taps, taps).sum()
+    mx, my = (window * x).sum(), (window * y).sum()
+    vx, vy = (window * x**2).sum() - mx**2, (window * y**2).sum() - my**2
+    cov = (window * x * y).sum() - mx * my
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    expected = (2 * mx * my + c1) * (2 * cov + c2) / ((mx**2 + my**2 + c1) * (vx + vy + c2))
+    real, rec = (image[None] / 127.5 - 1 for image in (x, y))
+    assert image_metrics(real, real, rec)["ssim"] == pytest.approx(expected, rel=1e-6)
+
+
 def test_a_perfect_cycle(images):
     real = images()[0]
     values = image_metrics(real, real, real, real)
@@ -48,6 +62,18 @@ def test_correlation(images):
     assert correlation(x, x.mean(axis=0, keepdims=True)) == pytest.approx(1, abs=1e-5)
     assert correlation(x, np.zeros_like(x)) == 0
     assert correlation(np.array([[[1.0, 2, 3]]]), np.array([[[1.0, 3, 2]]])) == pytest.approx(0.5)
+
+
+def test_another_hue_is_no_inversion():
+    """A ball in shades of red on gray, and the same ball in blue: all values of all channels
+    together would correlate at -0.3."""
+    y, x = np.mgrid[-1:1:32j, -1:1:32j]
+    shade = np.where(x**2 + y**2 < 0.5, 1 - x**2 - y**2, 0)
+    red = np.stack([shade, -shade, -shade])
+    blue = red[::-1]
+    assert np.corrcoef(red.ravel(), blue.ravel())[0, 1] < -0.2
+    assert correlation(red, blue) == pytest.approx(1)
+    assert correlation(red, -blue) == pytest.approx(-1)
 
 
 def test_inversion_rate(images):
