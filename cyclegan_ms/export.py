@@ -1,4 +1,4 @@
-"""Generators as MindIR and ONNX, for any size and number of images, checked before kept."""
+"""Generators as MindIR and ONNX, for images of many sizes, checked before kept."""
 
 import zlib
 from pathlib import Path

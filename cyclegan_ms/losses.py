@@ -1,7 +1,7 @@
 """Adversarial, cycle-consistency and identity losses, and the cells that training minimises.
 
-All return their loss first; everything after it is for reading only and wrapped in
-`stop_gradient`, because `nn.TrainOneStepCell` differentiates the sum of all outputs of its network.
+All return their loss first, which the training steps minimise; everything after it is for reading
+only and wrapped in `stop_gradient`, for a plain `nn.TrainOneStepCell` would differentiate the sum.
 """
 
 import mindspore as ms

@@ -8,6 +8,7 @@ from PIL import Image
 
 from cyclegan_ms.config import UserError
 from cyclegan_ms.data import from_chw, to_chw
+from cyclegan_ms.device import guard_onednn
 from cyclegan_ms.engines import load_engine
 from cyclegan_ms.pictures import from_array, split_alpha, with_alpha
 from cyclegan_ms.tiles import translate_tiled
@@ -60,6 +61,7 @@ class Translator:
         Raises:
             UserError: nothing is there, or it translates in another direction.
         """
+        guard_onednn()
         checkpoint = Path(checkpoint)
         if checkpoint.is_dir():
             files = [checkpoint / "g_ab.ckpt", checkpoint / "g_ba.ckpt"]

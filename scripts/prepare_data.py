@@ -22,7 +22,7 @@ def main(argv=None):
         "--source",
         choices=["authors", "tutorial"],
         default="authors",
-        help="authors: 2027 JPEG files, 78 MB; tutorial: one MindRecord file",
+        help="authors: 2528 JPEG files, 78 MB; tutorial: one MindRecord file",
     )
     parser.add_argument("--output", help="folder to make (default: data/NAME)")
     parser.add_argument("--folder", help="folder with trainA and trainB to pack")
