@@ -101,10 +101,9 @@ def evaluate(
     began = time.monotonic()
     require_skimage()
     network = FeatureNetwork(features) if features else None
-    cells, specs = zip(*(load_generator(Path(run) / f"{name}.ckpt") for name in ("g_ab", "g_ba")))
+    cells, specs = _load_generators(run, config)
     tests = load_tests(config)
     trains = load_domains(config.data, "train", (config.model.channels_a, config.model.channels_b))
-    _check_generators(run, specs, config)
     least = {"test": 4 if network else 1, "training": 4 if network else 2}
     _check_counts(config, "test", map(len, tests), least)
     _check_counts(config, "training", map(len, trains), least)
@@ -127,18 +126,19 @@ def evaluate(
     directions = {}
     for index, (spec, found) in enumerate(zip(specs, cases)):
         translated = list(_seen((case.fake for case in found), gray))
-        source, target, fakes = (
-            judge.logits(_small(pictures)) * (-1 if index else 1)
-            for pictures in (reals[index], reals[1 - index], translated)
-        )
+        logits = {
+            "": judge.logits(_small(translated)),
+            "target_": judge.logits(_small(reals[1 - index])),
+            "source_": judge.logits(_small(reals[index])),
+        }
+        if index:  # the classifier's log-odds are those of domain B
+            logits = {name: -values for name, values in logits.items()}
         directions[spec.name] = {
             "images": len(found),
             **mean_metrics([case.metrics for case in found]),
-            "taken_for_target": float(np.mean(fakes > 0)),
-            "target_taken_for_target": float(np.mean(target > 0)),
-            "source_taken_for_target": float(np.mean(source > 0)),
+            **{f"{of}taken_for_target": float(np.mean(it > 0)) for of, it in logits.items()},
         }
-        for case, logit in zip(found, fakes.tolist()):
+        for case, logit in zip(found, logits[""].tolist()):
             case.metrics["target_logit"] = logit
         if network:
             log.info("%s: features", spec.name)
@@ -183,8 +183,12 @@ def evaluate(
     return report, dict(zip(directions, cases))
 
 
-def _check_generators(run, specs, config):
-    """Raises UserError unless the files are both directions of one run, and this one."""
+def _load_generators(run, config):
+    """g_ab and g_ba of a run, as cells, and their specs.
+
+    Raises UserError unless the files are both directions of one run, and of this one.
+    """
+    cells, specs = zip(*(load_generator(Path(run) / f"{name}.ckpt") for name in ("g_ab", "g_ba")))
     model = config.model
     shapes = ((model.channels_a, model.channels_b), (model.channels_b, model.channels_a))
     for name, direction, shape, spec in zip(("g_ab", "g_ba"), ("a2b", "b2a"), shapes, specs):
@@ -196,6 +200,7 @@ def _check_generators(run, specs, config):
             )
     if specs[0].name == specs[1].name:
         raise UserError(f"{run}: both directions are called {specs[0].name}")
+    return cells, specs
 
 
 def _check_counts(config, kind, counts, least):

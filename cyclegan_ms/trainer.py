@@ -80,7 +80,9 @@ def train(
     """
     output = Path(output)
     try:
-        return _train(config, output, resume, progress, stop, on_line)
+        training = _Training(config, output, resume)
+        training.run(progress, stop, on_line)
+        return training.model
     except WorkerLost as error:
         way_on = _way_on(output, 2, "see the workers' logs, and start again")
         raise TrainingStopped(
@@ -99,119 +101,154 @@ def train(
         raise TrainingStopped(f"out of memory ({what}): {ADVICE}.\n{way_on}") from error
 
 
-def _train(config, output, resume, progress, stop, on_line):
-    if config.train.tensorboard:
-        require_tensorboard()
-    channels = (config.model.channels_a, config.model.channels_b)
-    domains = load_domains(config.data, "train", channels)
-    where = config.device
-    device = setup_device(where.target, where.mode, where.id, config.train.seed, join=True)
-    check_precision(where.amp, device.target)
-    leads = device.leads
-    samples = _samples(config, channels)
-    evaluation = EpochEvaluation(config, output)
-    per_step = config.data.batch_size * device.workers
-    per_epoch = epoch_steps(*domains, per_step)
-    epochs = config.train.epochs
-    rates = config_rates(config_values(config), per_epoch)
-    last = min(len(rates), config.train.max_steps or len(rates))
+class _Training:
+    """A training that was checked and is ready to go on: its parts, and the loop over its steps.
 
-    if leads:
-        check_output(output, resume)
-    device.agree()  # nobody writes there before it was looked at
-    state = load_resumable(config, output, domains, device.workers) if resume else None
-    images = fingerprint(*domains)
-    model = CycleGAN(build_networks(config.model), config, rates, device)
-    folder = RunFolder(output, config, _resume_command(output, device.workers))
-    todo = last - (state.facts["step"] if state else 0)
-    if leads:
-        folder.prepare(model.networks, math.ceil(todo / per_epoch), state)
-    if state:
-        model.restore(state)
-    start = model.steps_done
-    log.info(
-        "%d images of %s, %d of %s; %d steps an epoch, %s of %d, into %s",
-        len(domains[0]), config.data.domains[0], len(domains[1]), config.data.domains[1],
-        per_epoch, f"from step {start + 1}" if start else "all", last, output,
-    )  # fmt: skip
-    if start >= last:
-        log.info("nothing left to do: %d steps are done", start)
-        return model
+    The arguments are those of `train`.
+    """
 
-    if leads:
-        say_estimate(config, device.target)
+    def __init__(self, config, output, resume):
+        if config.train.tensorboard:
+            require_tensorboard()
+        channels = (config.model.channels_a, config.model.channels_b)
+        self.config, self.output = config, output
+        self.domains = load_domains(config.data, "train", channels)
+        where = config.device
+        device = setup_device(where.target, where.mode, where.id, config.train.seed, join=True)
+        check_precision(where.amp, device.target)
+        self.device = device
+        self.samples = _samples(config, channels)
+        self.evaluation = EpochEvaluation(config, output)
+        self.per_step = config.data.batch_size * device.workers
+        self.per_epoch = epoch_steps(*self.domains, self.per_step)
+        self.rates = config_rates(config_values(config), self.per_epoch)
+        self.last = min(len(self.rates), config.train.max_steps or len(self.rates))
 
-    # The notebook's file fixes which images go together; the paper pairs them anew each epoch.
-    paired = config.model.variant == "tutorial" and Path(config.data.root).is_file()
-    stream = UnpairedStream(
-        *domains, config.data, config.train.seed, epochs, start * per_step, paired,
-        device.rank, device.workers,
-    )  # fmt: skip
-    # Only the first worker writes.
-    metrics = folder.metrics if leads else os.devnull
-    bar = leads and (sys.stderr.isatty() if progress is None else progress)
-    fixed = {"config": config_values(config), "images": images, "workers": device.workers}
-    if where.mode == "graph" and not bar:  # which says so too
-        log.info("compiling, up to a minute")
-    saved_at = time.monotonic()
-    health = Health()
-    with (
-        stop or StopRequest() as stop,
-        Board(output / "tensorboard", config.train.tensorboard and leads, start) as board,
-        Progress(
-            metrics, last, 2 * per_step, config.train.log_every, bar, board, on_line
-        ) as report,
-    ):
-        if state and leads:
-            report.restore(state.facts["report"], start)
-            evaluation.restore(state.facts.get("evaluation", 0))
-        for step, batch in enumerate(report.waiting(iterate(stream)), start + 1):
-            losses = model.step(batch["real_a"], batch["real_b"])
-            if step == start + 1:
-                stop.install()
-            epoch = (step - 1) // per_epoch + 1
-            report.step(epoch, losses)
-            health.watch_losses(step, losses)
-            epoch_ends = step % per_epoch == 0
-            if epoch_ends or step % config.train.log_every == 0:
-                report.write_line(epoch, step, rates[step - 1])
-            if epoch_ends:
-                report.end_epoch(epoch, epochs)
-            old = time.monotonic() - saved_at > 60 * config.train.state_minutes
-            caught, old = device.agree(stop.caught or 0, old and leads)
-            if not (epoch_ends or old or caught or step == last):
-                continue
+        if device.leads:
+            check_output(output, resume)
+        device.agree()  # nobody writes there before it was looked at
+        state = load_resumable(config, output, self.domains, device.workers) if resume else None
+        self.resumed = state.facts if state else None
+        self.images = fingerprint(*self.domains)
+        self.model = CycleGAN(build_networks(config.model), config, self.rates, device)
+        self.folder = RunFolder(output, config, _resume_command(output, device.workers))
+        self.start = state.facts["step"] if state else 0
+        if device.leads:
+            epochs = math.ceil((self.last - self.start) / self.per_epoch)
+            self.folder.prepare(self.model.networks, epochs, state)
+        if state:
+            self.model.restore(state)
+        log.info(
+            "%d images of %s, %d of %s; %d steps an epoch, %s of %d, into %s",
+            len(self.domains[0]), config.data.domains[0],
+            len(self.domains[1]), config.data.domains[1], self.per_epoch,
+            f"from step {self.start + 1}" if self.start else "all", self.last, output,
+        )  # fmt: skip
 
-            if leads:
-                best = epoch_ends and evaluation.end_epoch(model.networks, epoch, step)
-                written = {"report": report.state(), "evaluation": evaluation.state()}
-                facts = {"step": step, **written, **fixed}
-            if step == last and not epoch_ends:  # not part of the state: a longer run goes on here
-                report.write_line(epoch, step, rates[step - 1])
-                report.end_epoch(epoch, epochs)
-            if leads:
-                # The state comes last: whatever ends the program before, a resumed training makes
-                # the generators and pictures of this epoch again.
-                if epoch_ends or step == last:
-                    folder.save_generators(model.networks, epoch, best)
-                    draw = step == last or epoch % (config.train.sample_every or math.inf) == 0
-                    folder.report(model, epoch, samples if draw else (), health, board)
-                folder.save_state(model, facts)
-            else:
-                folder.wait_for_state(step)
-            saved_at = time.monotonic()
-            report.restart_clock()
-            if step == last:
-                break
-            if caught:
-                if not leads:  # msrun kills all when one has ended: let the first speak
-                    time.sleep(3)
-                raise TrainingStopped(
-                    f"stopped by {Signals(caught).name} after step {step}, all of it saved; go on "
-                    f"with\n{folder.resume_command}",
-                    status=128 + caught,
-                )
-    return model
+    def run(self, progress, stop, on_line):
+        """Take the steps that are left."""
+        if self.start >= self.last:
+            log.info("nothing left to do: %d steps are done", self.start)
+            return
+        config, leads = self.config.train, self.device.leads
+        if leads:
+            say_estimate(self.config, self.device.target)
+        bar = leads and (sys.stderr.isatty() if progress is None else progress)
+        if self.config.device.mode == "graph" and not bar:  # which says so too
+            log.info("compiling, up to a minute")
+        batches = iterate(self._stream())
+        saved_at = time.monotonic()
+        health = Health()
+        with (
+            stop or StopRequest() as stop,
+            Board(self.output / "tensorboard", config.tensorboard and leads, self.start) as board,
+            self._progress(bar, board, on_line) as report,
+        ):
+            for step, batch in enumerate(report.waiting(batches), self.start + 1):
+                losses = self.model.step(batch["real_a"], batch["real_b"])
+                if step == self.start + 1:
+                    stop.install()
+                epoch, epoch_ends = self._place(step)
+                report.step(epoch, losses)
+                health.watch_losses(step, losses)
+                if epoch_ends or step % config.log_every == 0:
+                    report.write_line(epoch, step, self.rates[step - 1])
+                if epoch_ends:
+                    report.end_epoch(epoch, config.epochs)
+                old = time.monotonic() - saved_at > 60 * config.state_minutes
+                caught, old = self.device.agree(stop.caught or 0, old and leads)
+                if epoch_ends or old or caught or step == self.last:
+                    self._keep(step, report, health, board)
+                    saved_at = time.monotonic()
+                    report.restart_clock()
+                if step == self.last:
+                    break
+                if caught:
+                    self._stop(step, Signals(caught))
+
+    def _place(self, step):
+        """The epoch that a step belongs to, and whether it is the last of it."""
+        return (step - 1) // self.per_epoch + 1, step % self.per_epoch == 0
+
+    def _stream(self):
+        """The images of the steps that are left."""
+        config = self.config
+        # The notebook's file fixes which images go together; the paper pairs them anew each epoch.
+        paired = config.model.variant == "tutorial" and Path(config.data.root).is_file()
+        return UnpairedStream(
+            *self.domains, config.data, config.train.seed, config.train.epochs,
+            self.start * self.per_step, paired, self.device.rank, self.device.workers,
+        )  # fmt: skip
+
+    def _progress(self, bar, board, on_line):
+        """The report of the training, as it was when its state was saved."""
+        leads, log_every = self.device.leads, self.config.train.log_every
+        path = self.folder.metrics if leads else os.devnull  # only the first worker writes
+        report = Progress(path, self.last, 2 * self.per_step, log_every, bar, board, on_line)
+        if self.resumed and leads:
+            report.restore(self.resumed["report"], self.start)
+            self.evaluation.restore(self.resumed.get("evaluation", 0))
+        return report
+
+    def _keep(self, step, report, health, board):
+        """Write the state after a step; at an epoch's end generators and pictures before it.
+
+        The state comes last: whatever ends the program before, a resumed training makes the
+        generators and pictures of this epoch again.
+        """
+        config, networks = self.config.train, self.model.networks
+        epoch, epoch_ends = self._place(step)
+        if self.device.leads:
+            best = epoch_ends and self.evaluation.end_epoch(networks, epoch, step)
+            facts = {
+                "step": step,
+                "report": report.state(),
+                "evaluation": self.evaluation.state(),
+                "config": config_values(self.config),
+                "images": self.images,
+                "workers": self.device.workers,
+            }
+        if step == self.last and not epoch_ends:
+            # Not part of the state: a longer run goes on here.
+            report.write_line(epoch, step, self.rates[step - 1])
+            report.end_epoch(epoch, config.epochs)
+        if not self.device.leads:
+            self.folder.wait_for_state(step)
+            return
+        if epoch_ends or step == self.last:
+            self.folder.save_generators(networks, epoch, best)
+            draw = step == self.last or epoch % (config.sample_every or math.inf) == 0
+            self.folder.report(self.model, epoch, self.samples if draw else (), health, board)
+        self.folder.save_state(self.model, facts)
+
+    def _stop(self, step, signal):
+        if not self.device.leads:  # msrun kills all when one has ended: let the first speak
+            time.sleep(3)
+        raise TrainingStopped(
+            f"stopped by {signal.name} after step {step}, all of it saved; go on with\n"
+            f"{self.folder.resume_command}",
+            status=128 + signal,
+        )
 
 
 def _samples(config, channels):
