@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Set-up and tests: make an environment, install with [dev], lint, test.
+# Set-up and tests: make an environment, install with [dev], lint, run all tests, two at a time.
 #
 #   bash scripts/test.sh [PYTEST_ARGUMENT ...]
 #
@@ -9,4 +9,4 @@ cd "$(dirname "$0")/.."
 source scripts/setup_env.sh ".venv-test-${MINDSPORE:-2.8.0}" ".[dev]"
 ruff check .
 ruff format --check .
-exec python -m pytest "$@"
+exec python -m pytest -n 2 --dist loadfile "$@"

@@ -1,4 +1,6 @@
-"""Shared by all tests: the device, execution modes, tiny data."""
+"""Shared by all tests: the device, execution modes, tiny data, whose turn it is."""
+
+import fcntl
 
 import numpy as np
 import pytest
@@ -7,6 +9,15 @@ from PIL import Image
 from cyclegan_ms.device import setup_device
 
 setup_device("CPU", "graph", seed=0)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """Where several processes share the tests, one marked `alone` runs while no other does."""
+    alone = item.get_closest_marker("alone")
+    with open(__file__) as everybody_has_it:
+        fcntl.flock(everybody_has_it, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        return (yield)
 
 
 @pytest.fixture(params=["graph", "pynative"])
