@@ -99,6 +99,9 @@ def save_generator(generator: nn.Cell, spec: GeneratorSpec, path) -> None:
     with atomic_path(path) as temporary:
         note = {METADATA: spec.to_json()}
         ms.save_checkpoint(parameters, str(temporary), append_dict=note)
+        content = temporary.read_bytes()
+        temporary.unlink()  # MindSpore writes it read-only, and for its owner alone
+        temporary.write_bytes(content)
 
 
 def read_generator(path) -> tuple[GeneratorSpec, dict]:

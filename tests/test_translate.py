@@ -36,6 +36,8 @@ def test_a_file_describes_itself(tmp_path, images):
     x = ms.Tensor(images())
     assert np.array_equal(loaded(x).asnumpy(), generator(x).asnumpy())
     assert [p.name for p in tmp_path.iterdir()] == ["g.ckpt"]
+    (tmp_path / "other").touch()
+    assert (tmp_path / "g.ckpt").stat().st_mode == (tmp_path / "other").stat().st_mode
 
 
 def test_files_that_are_no_generators(tmp_path):
