@@ -3,14 +3,17 @@
 import numpy as np
 import pytest
 import torch
+from conftest import draw_folder
 from pytorch_reference import Discriminator, Generator, Reference, copy_weights
+from pytorch_training import train_reference
 
 import mindspore as ms
 
-from cyclegan_ms.config import Config, DataConfig, LossConfig, ModelConfig
+from cyclegan_ms.config import Config, DataConfig, LossConfig, ModelConfig, TrainConfig
 from cyclegan_ms.cyclegan import CycleGAN, build_networks, learning_rates
 from cyclegan_ms.image_pool import ImagePool
 from cyclegan_ms.networks import PatchGANDiscriminator, ResNetGenerator
+from cyclegan_ms.trainer import train
 
 
 def relative(ours, theirs):
@@ -134,3 +137,19 @@ def test_five_training_steps(mode, kind, identity, batch, images):
                 assert np.quantile(gap, 0.98) < 1e-4, (name, key)
     # Weights of 10 generator and 5 discriminator layers, and the biases of 1 and 2 of them.
     assert len(compared) == 2 * (10 + 1) + 2 * (5 + 2)
+
+
+def test_a_whole_training(tmp_path):
+    """Two epochs of `train`, the second at half the rate, with pools that soon are full."""
+    config = Config(
+        data=DataConfig(str(draw_folder(tmp_path / "data")), load_size=36, crop_size=32),
+        model=ModelConfig(width=8, blocks=2, init_gain=0.2),
+        train=TrainConfig(epochs=2, decay_epochs=1, pool_size=2, log_every=1, sample_every=0),
+    )
+    lines = []
+    train(config, tmp_path / "run", on_line=lines.append)
+    theirs = list(train_reference(config))
+    assert len(lines) == len(theirs) == 6
+    for line, expected in zip(lines, theirs):
+        for name in expected:
+            assert line[name] == pytest.approx(expected[name], rel=1e-3), (line["step"], name)
