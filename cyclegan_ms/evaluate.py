@@ -1,9 +1,8 @@
-"""Metrics of a finished run, on its test images; the cheap ones while it trains."""
+"""Metrics of a finished run, on its test images."""
 
-import json
 import logging
-import os
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,6 @@ import mindspore as ms
 from cyclegan_ms import classifier, distances
 from cyclegan_ms.checkpoint import load_generator
 from cyclegan_ms.config import Config, UserError
-from cyclegan_ms.cyclegan import Networks, TrainingStopped
 from cyclegan_ms.data import from_chw, load_domains, load_square, resized_chw
 from cyclegan_ms.features import FeatureNetwork
 from cyclegan_ms.files import shown
@@ -26,14 +24,10 @@ from cyclegan_ms.metrics import (
     mean_metrics,
     require_skimage,
 )
-from cyclegan_ms.report import drop_lines, read_metrics, sample_images
 
-__all__ = ["Case", "EpochEvaluation", "evaluate", "measure"]
+__all__ = ["Case", "evaluate", "mean_of_directions", "measure"]
 
 log = logging.getLogger(__name__)
-
-MOST_IMAGES = 50
-"""Test images of a domain that an evaluation while training looks at, at most."""
 
 
 @dataclass
@@ -126,20 +120,11 @@ def evaluate(
     directions = {}
     for index, (spec, found) in enumerate(zip(specs, cases)):
         translated = list(_seen((case.fake for case in found), gray))
-        logits = {
-            "": judge.logits(_small(translated)),
-            "target_": judge.logits(_small(reals[1 - index])),
-            "source_": judge.logits(_small(reals[index])),
-        }
-        if index:  # the classifier's log-odds are those of domain B
-            logits = {name: -values for name, values in logits.items()}
         directions[spec.name] = {
             "images": len(found),
             **mean_metrics([case.metrics for case in found]),
-            **{f"{of}taken_for_target": float(np.mean(it > 0)) for of, it in logits.items()},
+            **_judge_direction(judge, index, found, translated, reals),
         }
-        for case, logit in zip(found, logits[""].tolist()):
-            case.metrics["target_logit"] = logit
         if network:
             log.info("%s: features", spec.name)
             others = {
@@ -155,7 +140,7 @@ def evaluate(
         "data_root": shown(config.data.root),
         "image_size": size,
         "directions": directions,
-        "mean": _mean(directions.values()),
+        "mean": mean_of_directions(directions.values()),
         "inverted_below": INVERTED,
         "max_images": config.data.max_images,
         "judged_in_gray": gray,
@@ -169,15 +154,14 @@ def evaluate(
         },
     }
     if network:
+        compared = [min(len(them), len(found)) for them, found in zip(training[::-1], cases)]
         report["features"] = {
             "file": shown(features),
             "input": [3, network.height, network.width],
             "dimensions": network.dimensions,
             "kid_halves": distances.HALVES,
             "kid_seed": distances.SEED,
-            "real_training_images": [
-                min(len(images), len(found)) for images, found in zip(training[::-1], cases)
-            ],
+            "real_training_images": compared,
         }
     report["seconds"] = round(time.monotonic() - began, 1)
     return report, dict(zip(directions, cases))
@@ -245,6 +229,24 @@ def _translate(there, back, domain, size):
     return cases
 
 
+def _judge_direction(judge, index, cases, translated, reals):
+    """The shares that a classifier takes for the target domain; notes its odds in the cases.
+
+    Args:
+        judge: the classifier.
+        index: 0 for the direction from A to B, 1 for the other.
+        cases: of that direction.
+        translated: pictures that they show.
+        reals: the real test images, as pictures, of A and of B.
+    """
+    sign = -1 if index else 1  # the classifier's log-odds are those of domain B
+    asked = {"": translated, "target_": reals[1 - index], "source_": reals[index]}
+    logits = {name: sign * judge.logits(_small(pictures)) for name, pictures in asked.items()}
+    for case, logit in zip(cases, logits[""].tolist()):
+        case.metrics["target_logit"] = logit
+    return {f"{name}taken_for_target": float(np.mean(it > 0)) for name, it in logits.items()}
+
+
 def _distances(tests, others):
     """FID and KID of some sets of features from those of the test images."""
     found = {}
@@ -255,75 +257,8 @@ def _distances(tests, others):
     return found
 
 
-def _mean(directions):
-    """What has a mean over both directions."""
+def mean_of_directions(directions: Iterable[dict]) -> dict[str, float]:
+    """The means over both directions, of the metrics that have one."""
     first, second = directions
     names = [name for name in first if name != "images" and not name.endswith("_standard_error")]
     return {name: (first[name] + second[name]) / 2 for name in names}
-
-
-class EpochEvaluation:
-    """The cheap metrics of some epochs of a training, a line each of RUN/evaluation.jsonl.
-
-    They are the `image_metrics` of up to 50 test images per domain, spread over it, as means per
-    source domain (`cycle_l1_a`, ...) and over both (`cycle_l1`). The best epoch so far is the one
-    with the lowest `cycle_l1`. That does not tell whether translations look like the target domain
-    (generators that change nothing have 0), which only pictures and `evaluate` can.
-
-    Args:
-        config: train.evaluate_every, data and model are used.
-        output: the run folder.
-
-    Raises:
-        UserError: test images or scikit-image are missing where they are needed.
-    """
-
-    def __init__(self, config: Config, output):
-        self.every = config.train.evaluate_every
-        self.path = Path(output) / "evaluation.jsonl"
-        if self.every:
-            require_skimage()
-            size = config.data.crop_size
-            self.images = [sample_images(tests, size, MOST_IMAGES) for tests in load_tests(config)]
-
-    def state(self) -> int:
-        """What a resumed training needs to write the same lines."""
-        return self.path.stat().st_size if self.path.exists() else 0
-
-    def restore(self, state: int) -> None:
-        """Go back to a state: lines written after it are dropped, they will be written again."""
-        if self.path.exists():
-            drop_lines(self.path, state)
-
-    def end_epoch(self, networks: Networks, epoch: int, step: int) -> bool:
-        """Evaluate if it is due, and tell whether this epoch is the best so far.
-
-        Raises:
-            TrainingStopped: the line cannot be written.
-        """
-        if not self.every or epoch % self.every:
-            return False
-        directions = ((networks.g_ab, networks.g_ba), (networks.g_ba, networks.g_ab))
-        means = [
-            mean_metrics([measure(there, back, real)[2] for real in images])
-            for (there, back), images in zip(directions, self.images)
-        ]
-        both = _mean(means)
-        row = {"epoch": epoch, "step": step, **both}
-        for letter, values in zip("ab", means):
-            row |= {f"{name}_{letter}": value for name, value in values.items()}
-        earlier = read_metrics(self.path) if self.path.exists() else []
-        best = all(both["cycle_l1"] < line["cycle_l1"] for line in earlier)
-        try:
-            with open(self.path, "ab") as file:
-                file.write(json.dumps(row).encode() + b"\n")
-                file.flush()
-                os.fsync(file.fileno())  # on the disk before a state counts on it
-        except OSError as error:
-            raise TrainingStopped(
-                f"{self.path}: {error.strerror or error}.\n"
-                f"Earlier states are whole: make room, and go on with --resume"
-            ) from error
-        text = "  ".join(f"{name} {value:.3f}" for name, value in both.items())
-        log.info("test images  %s%s", text, "  (best cycle so far)" if best else "")
-        return best

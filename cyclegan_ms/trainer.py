@@ -14,7 +14,7 @@ from cyclegan_ms.config import Config, config_values
 from cyclegan_ms.cyclegan import CycleGAN, TrainingStopped, build_networks, learning_rates
 from cyclegan_ms.data import UnpairedStream, epoch_steps, iterate, load_domains
 from cyclegan_ms.device import WorkerLost, check_precision, setup_device
-from cyclegan_ms.evaluate import EpochEvaluation
+from cyclegan_ms.epoch_evaluation import EpochEvaluation
 from cyclegan_ms.health import Health
 from cyclegan_ms.interrupt import StopRequest
 from cyclegan_ms.memory import ADVICE, is_shortage, say_estimate

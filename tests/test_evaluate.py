@@ -30,7 +30,8 @@ from cyclegan_ms.config import (
 from cyclegan_ms.cyclegan import TrainingStopped
 from cyclegan_ms.data import from_chw, read_image, resized_chw, to_chw
 from cyclegan_ms.distances import frechet_distance, kernel_distance
-from cyclegan_ms.evaluate import EpochEvaluation, evaluate, measure
+from cyclegan_ms.epoch_evaluation import EpochEvaluation
+from cyclegan_ms.evaluate import evaluate, measure
 from cyclegan_ms.evaluation_report import check_outputs, markdown, write_report
 from cyclegan_ms.report import read_metrics
 from cyclegan_ms.trainer import train
