@@ -17,7 +17,8 @@ import mindspore as ms
 
 from cyclegan_ms.checkpoint import GeneratorSpec, load_generator, save_generator
 from cyclegan_ms.config import UserError
-from cyclegan_ms.interop import export_pytorch, import_generator, read_state_dict
+from cyclegan_ms.interop import export_pytorch, import_generator
+from cyclegan_ms.torch_files import read_state_dict
 from cyclegan_ms.tutorial import TutorialDiscriminator, TutorialGenerator
 
 ROOT = Path(__file__).parents[1]
