@@ -19,6 +19,7 @@ from mindspore import nn
 from cyclegan_ms.config import UserError
 from cyclegan_ms.files import atomic_path
 from cyclegan_ms.networks import ResNetGenerator
+from cyclegan_ms.paths import check_readable
 from cyclegan_ms.tutorial import TutorialGenerator
 
 __all__ = [
@@ -110,8 +111,7 @@ def read_generator(path) -> tuple[GeneratorSpec, dict]:
     Raises:
         UserError: the file is missing, damaged, or not a generator of this package.
     """
-    if not Path(path).is_file():
-        raise UserError(f"{path}: no such file")
+    check_readable(path)
     try:
         parameters = ms.load_checkpoint(str(path))
     except Exception as error:  # MindSpore raises ValueError, RuntimeError and others here

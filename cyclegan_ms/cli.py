@@ -3,6 +3,7 @@
 import functools
 import logging
 import os
+import signal
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -22,7 +23,9 @@ from cyclegan_ms.config import (
     config_parser,
     load_config,
 )
+from cyclegan_ms.files import shown
 from cyclegan_ms.interrupt import StopRequest
+from cyclegan_ms.paths import check_run_folder, check_writable
 
 __all__ = ["command", "evaluate", "export", "infer", "train"]
 
@@ -34,14 +37,22 @@ def command(main):
     def program(argv=None) -> int:
         logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
         logging.getLogger("cyclegan_ms").setLevel(logging.INFO)
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         try:
             return main(argv) or 0
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             return 2
+        except OSError as error:
+            if error.filename is None:
+                raise
+            print(f"error: {shown(error.filename)}: {error.strerror}", file=sys.stderr)
+            return 2
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             return 130
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)  # as before a StopRequest's watch
 
     return program
 
@@ -50,7 +61,7 @@ def command(main):
 def train(argv=None):
     """Train a CycleGAN: `cyclegan-train`, `scripts/train.py`."""
     parser = config_parser("train.py", "Train a CycleGAN and fill a run folder.")
-    parser.add_argument("--output", help="run folder, new or empty (default: runs/CONFIG'S NAME)")
+    parser.add_argument("--output", help="run folder, new or empty; else runs/CONFIG'S NAME")
     parser.add_argument(
         "--dry_run", action="store_true", help="check settings, images and output, and stop"
     )
@@ -89,8 +100,7 @@ def train(argv=None):
 
 
 def _dry_run(config, output, resume):
-    if not resume and output.is_dir() and any(output.iterdir()):
-        raise UserError(f"--output {output} is not empty; choose another folder, or --resume")
+    check_run_folder(output, resume)
 
     from cyclegan_ms.data import epoch_steps, load_domains
 
@@ -123,6 +133,14 @@ def _generator_parser(prog, description):
     add("--checkpoint", required=True, help="run folder, or a generator: .ckpt, .onnx, .mindir")
     add("--direction", required=True, help="a2b, b2a, or by domains, such as apple2orange")
     return parser
+
+
+def _check_checkpoint(path):
+    if not Path(path).exists():
+        raise UserError(
+            f"--checkpoint {path}: no such file or folder; give the folder of a run, such as "
+            f"runs/NAME, or a generator's file"
+        )
 
 
 @command
@@ -168,8 +186,8 @@ def infer(argv=None):
 
 def _infer(args):
     from cyclegan_ms.convert import Options, convert, plan
-    from cyclegan_ms.files import shown
 
+    _check_checkpoint(args.checkpoint)
     options = Options(
         args.format, int(args.quality), int(args.batch_size), args.side_by_side, args.cycle,
         args.skip_existing, float(args.max_megapixels),
@@ -220,25 +238,30 @@ def evaluate(argv=None):
     add("--device", default="auto", choices=["auto", "Ascend", "GPU", "CPU"], help="where to run")
     args = parser.parse_args(argv)
     run = Path(args.checkpoint)
+    _check_checkpoint(run)
     for name in ("config.yaml", "g_ab.ckpt", "g_ba.ckpt"):
         if not (run / name).is_file():
             raise UserError(f"--checkpoint {run}: not a finished run, it has no {name}")
     config = load_config(run / "config.yaml")
     if args.data.root:
         config = replace(config, data=replace(config.data, root=args.data.root))
-    from cyclegan_ms.evaluation_report import check_outputs, markdown, write_report
-
-    paths = check_outputs(args.output)
+    stop = StopRequest()
+    stop.watch("")
 
     from cyclegan_ms.device import setup_device
     from cyclegan_ms.evaluate import evaluate as evaluate_run
+    from cyclegan_ms.evaluation_report import check_outputs, markdown, write_report
     from cyclegan_ms.page import environment
 
+    stop.interrupt()
+    paths = check_outputs(args.output)
     device = setup_device(args.device)
     report, cases = evaluate_run(run, config, args.features)
     print(markdown(report))
-    write_report(paths, report | {"environment": environment(device)}, cases)
+    packages = ("scikit-image", "onnxruntime") if args.features else ("scikit-image",)
+    write_report(paths, report | {"environment": environment(device, *packages)}, cases)
     print(f"best and worst cases: {paths['.html']}")
+    return 1 if report["left_out"] else 0
 
 
 @command
@@ -251,13 +274,18 @@ def export(argv=None):
     add("--overwrite", action="store_true", help="replace the file if it is there")
     args = parser.parse_args(argv)
     path = Path(args.output)
+    _check_checkpoint(args.checkpoint)
     if path.exists() and not args.overwrite:
         raise UserError(f"--output {path} exists; --overwrite replaces it")
+    check_writable(path.parent)
+    stop = StopRequest()
+    stop.watch("")
 
     from cyclegan_ms.device import setup_device
     from cyclegan_ms.export import export_generator
     from cyclegan_ms.translate import Translator
 
+    stop.interrupt()
     setup_device("CPU", "pynative")
     engine = Translator.load(args.checkpoint, args.direction).engine
     difference = export_generator(engine.to_mindspore(), engine.spec, path, args.format)

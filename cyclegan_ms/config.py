@@ -226,6 +226,15 @@ SECTIONS = {
 }
 
 
+_WORDS = {
+    "Parser key ": "",
+    "a typing.Literal": "one of ",
+    "a <class 'list'>": "a list, such as [one, two]",
+    "Unexpected config:": "the configuration holds no settings",
+}
+"""jsonargparse's words, and what users are told"""
+
+
 class Parser(ArgumentParser):
     """An argument parser whose errors are one or two lines, without the list of all flags."""
 
@@ -234,11 +243,13 @@ class Parser(ArgumentParser):
 
     def error(self, message, ex=None):
         lines = [line.strip() for line in message.splitlines() if line.strip()]
-        text = " ".join(lines).replace("Parser key ", "").replace("a typing.Literal", "one of ")
-        text = f"{self.prog}: error: {text}{self._suggestion(text)}"
+        text = " ".join(lines)
+        for theirs, ours in _WORDS.items():
+            text = text.replace(theirs, ours)
+        text += self._suggestion(text)
         if not self.quit:
-            raise UserError(text)
-        print(text, file=sys.stderr)
+            raise UserError(f"{self.prog}: {text}")
+        print(f"{self.prog}: error: {text}", file=sys.stderr)
         sys.exit(2)
 
     def _suggestion(self, text):

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from cyclegan_ms.config import UserError
 from cyclegan_ms.data import known_endings
 from cyclegan_ms.files import shown
+from cyclegan_ms.paths import check_writable
 from cyclegan_ms.pictures import WRITABLE, open_picture, save_picture, with_alpha
 
 __all__ = ["Conversion", "Job", "Options", "convert", "plan"]
@@ -101,6 +102,11 @@ def _plan(source, output, options):
     else:
         raise UserError(f"--input {source}: no such file or folder")
 
+    if output.suffix.lower() in known_endings() and not output.is_dir():
+        raise UserError(
+            f"--output {output}: give a folder, such as {output.parent}; results keep the names of "
+            f"their inputs"
+        )
     jobs = []
     for path, name in zip(files, _named(relative, options)):
         cycle = None
@@ -120,13 +126,7 @@ def _plan(source, output, options):
             f"--skip_existing leaves them out; else choose an empty --output: nothing is "
             f"overwritten"
         )
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        probe = output / f".{os.getpid()}.tmp"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise UserError(f"--output {output}: cannot be written ({error.strerror})") from error
+    check_writable(output)
     return jobs
 
 

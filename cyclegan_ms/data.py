@@ -50,8 +50,12 @@ def find_images(folder) -> list[Path]:
     """All files below a folder whose ending names a type that Pillow reads, sorted by path.
 
     Hidden files and folders are left out.
+
+    Raises:
+        OSError: the folder cannot be read.
     """
     folder = Path(folder)
+    os.scandir(folder).close()  # rglob would find nothing and say nothing
     known = known_endings()
     return sorted(
         path
@@ -143,11 +147,13 @@ class FolderDomain:
             raise UserError(f"{folder}: no such folder; {_LAYOUT}")
         self.channels = channels
         self.paths = []
+        self.broken: set[Path] = set()
         for path in find_images(folder):
             try:
                 Image.open(path).close()
             except Exception as error:  # as in read_image
                 _warn_skipped(path, error)
+                self.broken.add(path)
             else:
                 self.paths.append(path)
             if len(self.paths) == max_images > 0:
@@ -155,7 +161,6 @@ class FolderDomain:
         if not self.paths:
             raise UserError(f"{folder}: holds no image that can be read; {_LAYOUT}")
         self.names = [f"{p.relative_to(folder)} {p.stat().st_size}" for p in self.paths]
-        self.broken: set[Path] = set()
         self.lock = threading.Lock()
 
     def __len__(self):

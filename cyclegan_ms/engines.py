@@ -15,6 +15,7 @@ from mindspore import nn
 from cyclegan_ms.checkpoint import METADATA, GeneratorSpec, load_generator
 from cyclegan_ms.config import UserError
 from cyclegan_ms.device import quiet_mindspore
+from cyclegan_ms.paths import check_readable
 
 __all__ = [
     "MindIREngine",
@@ -33,8 +34,7 @@ def load_engine(path):
         UserError: the file is missing, damaged or of another kind, or a package is missing.
     """
     path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
+    check_readable(path)
     kind = {".onnx": OnnxEngine, ".mindir": MindIREngine}.get(path.suffix.lower())
     return kind(path) if kind else MindSporeEngine(*load_generator(path))
 
@@ -134,7 +134,7 @@ def require_onnx():
         import onnx
         import onnxruntime
     except ImportError as error:
-        raise UserError("ONNX needs two more packages: pip install 'cyclegan_ms[onnx]'") from error
+        raise UserError("ONNX needs two more packages: pip install -e '.[onnx]'") from error
     return onnx, onnxruntime
 
 

@@ -70,7 +70,7 @@ def evaluate(
     Everything is per direction, for the test images of its source domain: the cycle goes there and
     back, and the identity is that of the other generator, whose target they are (g_ba(real_a)).
     What judges whole images sees them as 8-bit pictures, in gray where one domain is. Images that
-    cannot be read are left out.
+    cannot be read, in training or test folders, are left out and listed as `left_out`.
 
     `taken_for_target` is the share of translated images that a classifier, trained on the real
     training images, takes for the target domain; `target_...` and `source_taken_for_target` are the
@@ -141,6 +141,11 @@ def evaluate(
         "image_size": size,
         "directions": directions,
         "mean": mean_of_directions(directions.values()),
+        "left_out": sorted(
+            shown(path.relative_to(config.data.root))
+            for domain in (*tests, *trains)
+            for path in domain.broken
+        ),
         "inverted_below": INVERTED,
         "max_images": config.data.max_images,
         "judged_in_gray": gray,

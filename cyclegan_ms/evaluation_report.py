@@ -4,7 +4,8 @@ import base64
 import html
 import io
 import json
-import tempfile
+import os
+from contextlib import ExitStack
 from pathlib import Path
 
 from PIL import Image
@@ -13,11 +14,16 @@ from cyclegan_ms.config import UserError
 from cyclegan_ms.evaluate import Case
 from cyclegan_ms.files import atomic_path, shown
 from cyclegan_ms.page import document, table_row
+from cyclegan_ms.paths import check_writable
 
 __all__ = ["check_outputs", "markdown", "write_report"]
 
 CASES = 6
 """Best and worst cases of a direction that are shown."""
+TRUSTED = 0.75
+"""A classifier that is right less often on images held out is called no judge; chance is 0.5."""
+FEW = 50
+"""With fewer test images distances of their features are reported as saying little."""
 
 
 def check_outputs(output) -> dict[str, Path]:
@@ -30,14 +36,10 @@ def check_outputs(output) -> dict[str, Path]:
     if output.suffix != ".json":
         raise UserError(f"--output {output} must end in .json; .md and .html go beside it")
     paths = {ending: output.with_suffix(ending) for ending in (".json", ".md", ".html")}
-    try:
-        for path in paths.values():
-            if path.exists():
-                raise UserError(f"--output: {path} exists already; nothing is overwritten")
-        output.parent.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=output.parent).close()
-    except OSError as error:
-        raise UserError(f"--output {output}: {error.strerror}") from error
+    for path in paths.values():
+        if os.path.lexists(path):
+            raise UserError(f"--output: {path} exists already; nothing is overwritten")
+    check_writable(output.parent)
     return paths
 
 
@@ -86,6 +88,10 @@ def notes(report: dict) -> list[str]:
         f"{sum(judge['held_out'])} training images held out, and on {judge['test_accuracy']:.1%} "
         f"of the real test images (means of both domains).",
     ]
+    if judge["held_out_accuracy"] < TRUSTED:
+        lines.append("That is too little: what it takes translations for says nothing.")
+    if report["left_out"]:
+        lines.append(f"Left out, as they cannot be read: {', '.join(report['left_out'])}.")
     if report["max_images"]:
         lines.append(f"Only the first {report['max_images']} images of each folder (max_images).")
     if report["judged_in_gray"]:
@@ -97,6 +103,8 @@ def notes(report: dict) -> list[str]:
             f"features, only to be compared with values of the same network, image size and "
             f"numbers of images; of real training images {used} are taken."
         )
+        if min(columns["images"] for columns in report["directions"].values()) < FEW:
+            lines.append(f"With fewer than {FEW} test images they say little.")
     return lines
 
 
@@ -108,7 +116,7 @@ def markdown(report: dict) -> str:
 
 
 def write_report(paths: dict[str, Path], report: dict, cases: dict[str, list[Case]]) -> None:
-    """Write report.json, report.md and report.html, each complete or not at all.
+    """Write report.json, report.md and report.html, all of them or none.
 
     Args:
         paths: from `check_outputs`.
@@ -123,12 +131,15 @@ def write_report(paths: dict[str, Path], report: dict, cases: dict[str, list[Cas
         ".md": markdown(report),
         ".html": _page(report, cases),
     }
-    for ending, path in paths.items():
-        try:
-            with atomic_path(path) as temporary:
+    folder = paths[".json"].parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as stack:
+            for ending, path in paths.items():
+                temporary = stack.enter_context(atomic_path(path))
                 temporary.write_text(texts[ending], encoding="utf-8")
-        except OSError as error:
-            raise UserError(f"{path}: {error.strerror or error}") from error
+    except OSError as error:
+        raise UserError(f"--output in {folder}: {error.strerror or error}; not written") from error
 
 
 def _page(report, cases):

@@ -1,7 +1,6 @@
 """Features of images from any network given as an ONNX file."""
 
 from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -9,6 +8,7 @@ from PIL import Image
 from cyclegan_ms.config import UserError
 from cyclegan_ms.data import resized_chw
 from cyclegan_ms.engines import onnx_session
+from cyclegan_ms.paths import check_readable
 
 __all__ = ["FeatureNetwork"]
 
@@ -27,8 +27,7 @@ class FeatureNetwork:
     """
 
     def __init__(self, path):
-        if not Path(path).is_file():
-            raise UserError(f"--features {path}: no such file")
+        check_readable(path, "--features")
         self.session = onnx_session(path)
         inputs = self.session.get_inputs()
         shape = inputs[0].shape if inputs else ()

@@ -13,6 +13,7 @@ from mindspore import nn
 from cyclegan_ms.checkpoint import GeneratorSpec, load_generator
 from cyclegan_ms.config import UserError
 from cyclegan_ms.files import atomic_path
+from cyclegan_ms.paths import check_readable
 from cyclegan_ms.torch_files import read_state_dict
 
 __all__ = ["Imported", "export_pytorch", "import_generator"]
@@ -43,8 +44,7 @@ def import_generator(
         UserError: the file is damaged, holds something else, or would have to be executed.
     """
     path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
+    check_readable(path)
     imported = _from_tutorial(path, blocks) if path.suffix == ".ckpt" else _from_pytorch(path)
     guessed_direction, guessed_domains = _guess(path)
     if path.suffix == ".safetensors":

@@ -1,9 +1,10 @@
-"""SIGINT and SIGTERM noted, so that a training can finish its step and save.
+"""SIGINT and SIGTERM noted, so that a program can finish what it is at, or end cleanly.
 
 MindSpore takes both over: SIGTERM when a data pipeline starts, SIGINT whenever a graph runs, and
 its handlers end the process.
 """
 
+import _thread
 import os
 import signal
 import sys
@@ -20,14 +21,15 @@ class StopRequest:
     def __init__(self):
         self.caught: signal.Signals | None = None
         self.watching = False
+        self.raising = False
         self.before: dict = {}
 
-    def watch(self, words="finishing this step and saving; once more ends at once") -> None:
+    def watch(self, words: str = "finishing this step and saving; once more ends at once") -> None:
         """For programs, before MindSpore is imported: no handler of its can run any more.
 
         Both signals are blocked in this thread, and so in all that it starts later, and taken from
-        the queue by a thread that waits for them. The first is answered with `words`, a second one
-        ends the process at once.
+        the queue by a thread that waits for them. The first is answered with `words`, if any, a
+        second one ends the process at once.
         """
         signal.pthread_sigmask(signal.SIG_BLOCK, _NUMBERS)
         self.watching = True
@@ -35,8 +37,19 @@ class StopRequest:
 
     def _wait(self, words):
         self.caught = signal.Signals(signal.sigwait(_NUMBERS))
-        print(words, file=sys.stderr)
+        if words:
+            print(words, file=sys.stderr)
+        if self.raising:
+            _thread.interrupt_main()
         os._exit(128 + signal.sigwait(_NUMBERS))
+
+    def interrupt(self) -> None:
+        """For programs that `watch` and have nothing to finish, once MindSpore is imported (an
+        import does not survive it): a signal, also one that came before, is a KeyboardInterrupt.
+        """
+        self.raising = True
+        if self.caught:
+            raise KeyboardInterrupt
 
     def install(self) -> None:
         """For callers inside of a process, such as a notebook, once the first step is done.

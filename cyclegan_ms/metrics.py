@@ -29,9 +29,7 @@ def require_skimage():
     try:
         import skimage.metrics
     except ImportError as error:
-        raise UserError(
-            "an evaluation needs scikit-image: pip install 'cyclegan_ms[evaluate]'"
-        ) from error
+        raise UserError("an evaluation needs scikit-image: pip install -e '.[evaluate]'") from error
     return skimage.metrics
 
 
@@ -43,7 +41,7 @@ def load_tests(config: Config):
     """
     if Path(config.data.root).is_file():
         raise UserError(
-            f"data.root {config.data.root} is a MindRecord file, which has no test images; an "
+            f"data.root {config.data.root} is a file, which has no test images; an "
             f"evaluation needs a folder with trainA, trainB, testA and testB"
         )
     return load_domains(config.data, "test", (config.model.channels_a, config.model.channels_b))

@@ -54,9 +54,9 @@ def document(title: str, body: str) -> str:
     return _DOCUMENT.substitute(title=html.escape(title), body=body)
 
 
-def environment(device: Device) -> dict[str, str]:
-    """What a run depended on besides its settings."""
-    facts = {name: version(name) for name in ("mindspore", "numpy", "pillow")}
+def environment(device: Device, *more: str) -> dict[str, str]:
+    """What a run depended on besides its settings; `more` are packages to name the versions of."""
+    facts = {name: version(name) for name in ("mindspore", "numpy", "pillow", *more)}
     facts["python"] = platform.python_version()
     facts["device"] = device.target
     if device.workers > 1:

@@ -1,5 +1,6 @@
 """Opening a picture with all that belongs to it, and saving another with the same."""
 
+import io
 import os
 import stat
 from dataclasses import dataclass, field
@@ -178,17 +179,25 @@ def save_picture(path, image: Image.Image, picture: Picture | None = None, quali
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as temporary:
             try:
-                image.save(temporary, **belongings)
+                content = _encoded(image, kind, belongings)
             except ValueError:  # JPEG takes no more than 64 kB of EXIF
                 if "exif" not in belongings:
                     raise
                 del belongings["exif"]
-                image.save(temporary, **belongings)
+                content = _encoded(image, kind, belongings)
                 picture.notes.append("its EXIF data is too long and left out")
+            temporary.write_bytes(content)
     except OSError:
         raise
     except Exception as error:  # such as a size beyond what the type can hold
         raise OSError(f"cannot be written as {kind[1:]}: {error}") from error
+
+
+def _encoded(image, kind, belongings):
+    """The bytes of a file. In memory first: Pillow's JPEG encoder does not notice a full disk."""
+    content = io.BytesIO()
+    image.save(content, Image.registered_extensions()[kind], **belongings)
+    return content.getbuffer()
 
 
 def with_alpha(image: Image.Image, alpha: Image.Image | None) -> Image.Image:

@@ -1,4 +1,4 @@
-"""The run folder: whether a training may write there, and what it leaves there after an epoch."""
+"""The run folder: what a training leaves there after an epoch."""
 
 import logging
 import shutil
@@ -21,34 +21,12 @@ from cyclegan_ms.cyclegan import CycleGAN, Networks, TrainingStopped
 from cyclegan_ms.device import WorkerLost
 from cyclegan_ms.files import atomic_path, remove_leftovers
 from cyclegan_ms.page import environment, write_page
+from cyclegan_ms.paths import nearest_folder
 from cyclegan_ms.report import cycle_grid, draw_losses, read_metrics
 
-__all__ = ["RunFolder", "check_output", "generator_spec", "translate_samples"]
+__all__ = ["RunFolder", "generator_spec", "translate_samples"]
 
 log = logging.getLogger(__name__)
-
-
-def check_output(output, resume: bool = False) -> Path:
-    """Make the run folder, which must be new or empty, or for `resume` hold a run.
-
-    Raises:
-        UserError: it is not so, or cannot be written.
-    """
-    output = Path(output)
-    if resume:
-        if not (output / "checkpoints").is_dir():
-            raise UserError(f"--output {output}: holds no run to resume")
-        return output
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        if any(output.iterdir()):
-            raise UserError(
-                f"--output {output} is not empty: --resume continues a run that has saved a state; "
-                f"else remove it or choose another folder, nothing is overwritten"
-            )
-    except OSError as error:
-        raise UserError(f"--output {output}: {error.strerror}") from error
-    return output
 
 
 class RunFolder:
@@ -81,14 +59,15 @@ class RunFolder:
         Raises:
             UserError: there is no room.
         """
-        needed, free = self._needed(networks, epochs, state), shutil.disk_usage(self.path).free
+        needed = self._needed(networks, epochs, state)
+        free = shutil.disk_usage(nearest_folder(self.path)).free
         if free < needed:
             raise UserError(
                 f"--output {self.path}: {free / 1e6:.0f} MB free, about {needed / 1e6:.0f} MB "
                 f"needed"
             )
         for folder in ("samples", "checkpoints"):
-            (self.path / folder).mkdir(exist_ok=True)
+            (self.path / folder).mkdir(parents=True, exist_ok=True)
         remove_leftovers(self.path)
         save_config(self.config, self.path / "config.yaml")
         if state:  # it may be an older one than the last, which was damaged

@@ -26,7 +26,7 @@ def require_tensorboard() -> None:
         import tensorboardX  # noqa: F401
     except ImportError as error:
         raise UserError(
-            "train.tensorboard needs tensorboardX: pip install 'cyclegan_ms[tensorboard]'"
+            "train.tensorboard needs tensorboardX: pip install -e '.[tensorboard]'"
         ) from error
 
 

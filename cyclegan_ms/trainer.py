@@ -18,9 +18,10 @@ from cyclegan_ms.epoch_evaluation import EpochEvaluation
 from cyclegan_ms.health import Health
 from cyclegan_ms.interrupt import StopRequest
 from cyclegan_ms.memory import ADVICE, is_shortage, say_estimate
+from cyclegan_ms.paths import check_run_folder
 from cyclegan_ms.report import Progress, sample_images
 from cyclegan_ms.resume import check_changes, fingerprint
-from cyclegan_ms.run_folder import RunFolder, check_output
+from cyclegan_ms.run_folder import RunFolder
 from cyclegan_ms.tensorboard import Board, require_tensorboard
 
 __all__ = ["load_resumable", "train"]
@@ -125,7 +126,7 @@ class _Training:
         self.last = min(len(self.rates), config.train.max_steps or len(self.rates))
 
         if device.leads:
-            check_output(output, resume)
+            check_run_folder(output, resume)
         device.agree()  # nobody writes there before it was looked at
         state = load_resumable(config, output, self.domains, device.workers) if resume else None
         self.resumed = state.facts if state else None
@@ -138,11 +139,14 @@ class _Training:
             self.folder.prepare(self.model.networks, epochs, state)
         if state:
             self.model.restore(state)
+        ahead = f"from step {self.start + 1}" if self.start else "all"
+        if self.start >= self.last:
+            ahead = "none"
         log.info(
             "%d images of %s, %d of %s; %d steps an epoch, %s of %d, into %s",
             len(self.domains[0]), config.data.domains[0],
             len(self.domains[1]), config.data.domains[1], self.per_epoch,
-            f"from step {self.start + 1}" if self.start else "all", self.last, output,
+            ahead, self.last, output,
         )  # fmt: skip
 
     def run(self, progress, stop, on_line):

@@ -74,7 +74,7 @@ def test_saved_file_gives_the_same_configuration(tmp_path):
         (["--train.beta1=1"], '"train.beta1"'),
         (["--train.epocs=3"], "did you mean train.epochs?"),
         (["--device.target=TPU"], '"device.target": Expected one of'),
-        (["--data.domains=apple"], '"data.domains"'),
+        (["--data.domains=apple"], '"data.domains": Expected a list, such as [one, two]'),
         (["--config=nowhere.yaml"], "File does not exist: "),
         (["stray"], "unrecognized arguments: stray"),
     ],
@@ -96,6 +96,7 @@ def test_bad_flags(arguments, words, capsys):
         ("train:\n  epochs: -3\n", '"train.epochs"'),
         ("train:\n  beta1: 1.5\n", '"train.beta1"'),
         ("train: [\n", "Problems parsing config"),
+        ("\n", "bad.yaml: the configuration holds no settings"),
     ],
 )
 def test_bad_files(text, words, tmp_path):

@@ -6,6 +6,7 @@ import stat
 import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageCms
+from test_resume import no_file_larger_than
 from test_translate import Negative
 
 from cyclegan_ms.config import UserError
@@ -94,6 +95,10 @@ def test_bad_places(tmp_path):
         plan(source, tmp_path / "file" / "below", Options())
     with pytest.raises(UserError, match="cannot be written"):
         plan(source, "/proc/nowhere", Options())
+    with pytest.raises(UserError, match=r"--output .*/x\.jpg: give a folder, such as "):
+        plan(source / "x.png", tmp_path / "x.jpg", Options())
+    plan(source, tmp_path / "out", Options())
+    assert not (tmp_path / "out").exists()  # not before there is something to put into it
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "x.png").write_text("mine")
     with pytest.raises(UserError, match="nothing is overwritten"):
@@ -420,6 +425,19 @@ def test_corpus(tmp_path):
         assert words in reasons[name], (name, reasons[name])
     assert {path.name: note for path, note in result.notes} == NOTES
     assert all("\n" not in shown(path) + reason for path, reason in result.failed)
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png", "webp", "bmp", "tif"])
+def test_a_full_disk_keeps_no_part_of_a_picture(tmp_path, rng, ending):
+    """Pillow's JPEG encoder passes over a write that was cut short."""
+    (tmp_path / "in").mkdir()
+    for name in "ab":
+        noise = Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8))
+        noise.save(tmp_path / "in" / f"{name}.{ending}")
+    with no_file_larger_than(1500):
+        result = run(tmp_path / "in", tmp_path / "out")
+    assert not result.written and not names(tmp_path / "out")
+    assert [reason for _, reason in result.failed] == ["File too large"] * 2
 
 
 def test_fifty_megapixels_when_the_limit_allows(tmp_path):

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import skimage
 from PIL import Image
 from test_features import write_network
 from test_resume import no_file_larger_than
@@ -252,6 +254,15 @@ def test_the_files(evaluated, tmp_path):
         assert last.startswith(min(found, key=lambda case: case.metrics["target_logit"]).name)
 
 
+def test_a_full_disk_leaves_no_part_of_a_report(evaluated, tmp_path):
+    report, cases = evaluated
+    paths = check_outputs(tmp_path / "report.json")
+    size = len(json.dumps(report, indent=1)) + 100  # the page is far larger
+    with no_file_larger_than(size), pytest.raises(UserError, match="File too large; not written"):
+        write_report(paths, report, cases)
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_table(evaluated):
     report = evaluated[0]
     lines = markdown(report).splitlines()
@@ -274,7 +285,8 @@ def test_the_script_overwrites_nothing(finished, root, tmp_path):
     done = script(*arguments)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(output.with_suffix(".md").read_text())
-    assert json.loads(output.read_text())["environment"]["device"] == "CPU"
+    environment = json.loads(output.read_text())["environment"]
+    assert environment["device"] == "CPU" and environment["scikit-image"] == skimage.__version__
     output.unlink()
     done = script(*arguments)
     assert done.returncode == 2 and "report.md exists already" in done.stderr
@@ -285,8 +297,9 @@ def test_the_script_overwrites_nothing(finished, root, tmp_path):
     "changed,words",
     [
         ({"--checkpoint": "{tmp}"}, "not a finished run, it has no config.yaml"),
+        ({"--checkpoint": "{tmp}/none"}, "none: no such file or folder; give the folder of a run"),
         ({"--output": "{tmp}/report.txt"}, "must end in .json"),
-        ({"--output": "/proc/nowhere/report.json"}, "--output /proc/nowhere/report.json"),
+        ({"--output": "/proc/nowhere/report.json"}, "--output /proc/nowhere: cannot be written"),
         ({"--data.root": "/nowhere"}, "data.root /nowhere does not exist"),
         ({"--features": "none.onnx"}, "--features none.onnx: no such file"),
     ],
@@ -300,6 +313,51 @@ def test_mistakes(changed, words, finished, tmp_path, capsys):
     error = capsys.readouterr().err
     assert words in error and error.count("\n") <= 2
     assert not list(tmp_path.iterdir())
+
+
+def test_a_mistake_leaves_no_folder(finished, tmp_path):
+    done = script("--checkpoint", finished[2], "--data.root", "/nowhere",
+                  "--output", tmp_path / "new" / "report.json")  # fmt: skip
+    assert done.returncode == 2 and not list(tmp_path.iterdir())
+
+
+def test_images_that_cannot_be_read_are_listed(finished, root, tmp_path):
+    """A file that is no image, and one that ends too early, in a test folder."""
+    data = tmp_path / "data"
+    shutil.copytree(root, data)
+    (data / "testA" / "text.jpg").write_text("no image")
+    whole = (data / "testA" / "4.png").read_bytes()
+    (data / "testA" / "4.png").write_bytes(whole[: len(whole) // 2])
+    output = tmp_path / "report.json"
+    done = script("--checkpoint", finished[2], "--data.root", data, "--output", output)
+    assert done.returncode == 1
+    report = json.loads(output.read_text())
+    assert report["left_out"] == ["testA/4.png", "testA/text.jpg"]
+    assert report["directions"]["apple2orange"]["images"] == 4
+    assert "Left out, as they cannot be read: testA/4.png, testA/text.jpg." in done.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_with_a_word(number, finished, root, tmp_path):
+    command = [sys.executable, str(ROOT / "scripts" / "evaluate.py"), "--checkpoint",
+               str(finished[2]), "--data.root", str(root), "--output",
+               str(tmp_path / "report.json")]  # fmt: skip
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    while "training the classifier" not in process.stderr.readline():
+        assert process.poll() is None
+    process.send_signal(number)
+    output, error = process.communicate(timeout=60)
+    assert process.returncode == 130 and error.endswith("interrupted\n"), error
+    assert output == "" and not list(tmp_path.iterdir())
+
+
+def test_a_poor_judge_is_called_one(evaluated):
+    """This classifier was right on chance's share, or nearly, of one and one image."""
+    report = evaluated[0]
+    for right, said in ((0.5, True), (0.74, True), (0.76, False)):
+        judged = {**report, "classifier": {**report["classifier"], "held_out_accuracy": right}}
+        assert ("what it takes translations for says nothing" in markdown(judged)) == said
+    assert "With fewer than 50 test images they say little." in markdown(report)
 
 
 def test_generators_of_other_runs(finished, tmp_path):
@@ -410,7 +468,7 @@ def test_what_an_evaluation_needs_is_checked_first(root, data_root, tmp_path, mo
     with pytest.raises(UserError, match="which has no test images"):
         EpochEvaluation(tiny(file, evaluate_every=1), tmp_path)
     monkeypatch.setitem(sys.modules, "skimage.metrics", None)
-    with pytest.raises(UserError, match=r"pip install 'cyclegan_ms\[evaluate\]'"):
+    with pytest.raises(UserError, match=r"pip install -e '\.\[evaluate\]'"):
         train(tiny(root, evaluate_every=1), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

@@ -133,7 +133,7 @@ def test_files_that_are_none_of_ours(tmp_path):
 
 def test_without_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(UserError, match=r"pip install 'cyclegan_ms\[onnx\]'"):
+    with pytest.raises(UserError, match=r"pip install -e '\.\[onnx\]'"):
         export_generator(generator("paper"), spec_of("paper"), tmp_path / "g.onnx", "onnx")
 
 

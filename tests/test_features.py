@@ -67,7 +67,7 @@ def test_no_file_no_network_no_package(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="not an ONNX model, damaged, or too new"):
         FeatureNetwork(tmp_path / "text.onnx")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(UserError, match=r"pip install 'cyclegan_ms\[onnx\]'"):
+    with pytest.raises(UserError, match=r"pip install -e '\.\[onnx\]'"):
         FeatureNetwork(tmp_path / "text.onnx")
 
 

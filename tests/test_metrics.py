@@ -87,5 +87,5 @@ def test_inversion_rate(images):
 
 def test_without_scikit_image(images, monkeypatch):
     monkeypatch.setitem(sys.modules, "skimage.metrics", None)
-    with pytest.raises(UserError, match=r"pip install 'cyclegan_ms\[evaluate\]'"):
+    with pytest.raises(UserError, match=r"pip install -e '\.\[evaluate\]'"):
         image_metrics(*images(3))

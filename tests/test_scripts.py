@@ -1,5 +1,6 @@
 """The command lines as a user types them, in processes of their own."""
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -8,13 +9,15 @@ import pytest
 import yaml
 from PIL import Image
 
+from cyclegan_ms.cli import command
+
 ROOT = Path(__file__).parents[1]
 TINY = ["--data.load_size=36", "--data.crop_size=32", "--model.width=4", "--model.blocks=1"]
 
 
 def script(name, *arguments, cwd=ROOT):
-    command = [sys.executable, str(ROOT / "scripts" / f"{name}.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=300)
+    program = [sys.executable, str(ROOT / "scripts" / f"{name}.py"), *map(str, arguments)]
+    return subprocess.run(program, capture_output=True, text=True, cwd=cwd, timeout=300)
 
 
 def test_train_then_infer(data_root, tmp_path):
@@ -42,6 +45,17 @@ def test_train_then_infer(data_root, tmp_path):
     assert done.stdout.splitlines()[-1].startswith("1 converted, 0 skipped, 1 failed")
 
 
+def test_a_folder_that_may_not_be_entered_gets_a_line(capsys):
+    """Root, which tests may run as, is let in everywhere: the error is raised by hand."""
+
+    @command
+    def main(argv):
+        raise PermissionError(errno.EACCES, "Permission denied", "locked/config.yaml")
+
+    assert main([]) == 2
+    assert capsys.readouterr().err == "error: locked/config.yaml: Permission denied\n"
+
+
 def test_dry_run_prints_the_resolved_configuration(data_root, tmp_path):
     done = script("train", f"--data.root={data_root}", *TINY, "--dry_run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -57,6 +71,7 @@ def test_dry_run_prints_the_resolved_configuration(data_root, tmp_path):
         ("train", ["--data.root=/nowhere"], "data.root /nowhere does not exist"),
         ("train", ["--data.root={data}", *TINY, "--device.target=GPU"], "device.target GPU"),
         ("train", ["--data.root={data}", "--output=/proc/nowhere"], "--output /proc/nowhere"),
+        ("train", ["--data.root={data}", "--dry_run", "--output={data}/trainA/0.png"], "is a file"),
         ("infer", ["--direction=a2b"], "required"),
         ("infer", ["--checkpoint=x", "--direction=a2b", "--input={data}", "--output=o"], "x: no"),
         ("prepare_data", [], "give either --name"),

@@ -44,7 +44,7 @@ def test_nothing_unless_wanted(data_root, tmp_path):
 
 def test_without_tensorboardx(data_root, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
-    with pytest.raises(UserError, match=r"pip install 'cyclegan_ms\[tensorboard\]'"):
+    with pytest.raises(UserError, match=r"pip install -e '\.\[tensorboard\]'"):
         train(tiny(data_root, tensorboard=True), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
