@@ -11,7 +11,7 @@ from string import Template
 
 from cyclegan_ms.device import Device
 from cyclegan_ms.files import atomic_path
-from cyclegan_ms.report import MEASURES
+from cyclegan_ms.report import MEASURES, read_metrics
 
 __all__ = ["document", "environment", "table_row", "write_page"]
 
@@ -41,6 +41,7 @@ $body
 _RUN = Template("""<p>$summary</p>
 <figure><img src="losses.png" alt="Loss curves"></figure>
 <table>$losses</table>
+$evaluations
 <h2>Test images: real, translated, and back again</h2>
 $samples
 <h2>Settings</h2>
@@ -68,7 +69,7 @@ def write_page(output, rows: list[dict], facts: dict[str, str]) -> None:
     """Write index.html of a run folder.
 
     Args:
-        output: the run folder, with config.yaml and samples.
+        output: the run folder, with config.yaml, samples and perhaps evaluation.jsonl.
         rows: the lines of metrics.jsonl.
         facts: from `environment`.
     """
@@ -80,6 +81,7 @@ def write_page(output, rows: list[dict], facts: dict[str, str]) -> None:
         f"learning rate {last['learning_rate']:.2g}.",
         losses=table_row("th", losses)
         + table_row("td", [f"{value:.3f}" for value in losses.values()]),
+        evaluations=_evaluations(output / "evaluation.jsonl"),
         samples="\n".join(_figures(sorted((output / "samples").glob("epoch_*.png"), reverse=True))),
         config=html.escape((output / "config.yaml").read_text(encoding="utf-8")),
         environment="".join(table_row("td", item) for item in facts.items()),
@@ -92,6 +94,17 @@ def write_page(output, rows: list[dict], facts: dict[str, str]) -> None:
 def table_row(cell: str, values) -> str:
     """A row of a table, from texts; `cell` is th or td."""
     return "<tr>" + "".join(f"<{cell}>{html.escape(str(v))}</{cell}>" for v in values) + "</tr>"
+
+
+def _evaluations(path):
+    """The metrics of test images, means of both directions, a row for each evaluated epoch."""
+    if not path.exists():
+        return ""
+    rows = read_metrics(path)
+    names = [name for name in rows[0] if f"{name}_a" in rows[0]]
+    lines = [table_row("th", ("epoch", *names))]
+    lines += [table_row("td", (r["epoch"], *(f"{r[n]:.3f}" for n in names))) for r in rows]
+    return f"<h2>Metrics of test images</h2>\n<table>{''.join(lines)}</table>"
 
 
 def _figures(paths):

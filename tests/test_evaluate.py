@@ -404,6 +404,16 @@ def test_lines_are_the_metrics_of_the_run(finished, evaluated):
         assert rows[-1][name] == pytest.approx(evaluated[0]["mean"][name], rel=1e-5)
 
 
+def test_the_page_shows_them(finished):
+    page = (finished[2] / "index.html").read_text()
+    table = page.split("<h2>Metrics of test images</h2>\n<table>")[1].split("</table>")[0]
+    names = ("cycle_l1", "psnr", "ssim", "idt_l1", "correlation", "inverted")
+    rows = [f"<th>{name}</th>" for name in ("epoch", *names)]
+    for row in read_metrics(finished[2] / "evaluation.jsonl"):
+        rows += [f"<td>{row['epoch']}</td>", *(f"<td>{row[name]:.3f}</td>" for name in names)]
+    assert re.findall("<t[hd]>[^<]*</t[hd]>", table) == rows
+
+
 def test_the_best_generators_are_a_run_folder(finished):
     run = finished[2]
     rows = read_metrics(run / "evaluation.jsonl")
