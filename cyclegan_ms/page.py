@@ -98,9 +98,9 @@ def table_row(cell: str, values) -> str:
 
 def _evaluations(path):
     """The metrics of test images, means of both directions, a row for each evaluated epoch."""
-    if not path.exists():
+    rows = read_metrics(path) if path.exists() else []
+    if not rows:  # also in a file from which a resume has dropped all lines
         return ""
-    rows = read_metrics(path)
     names = [name for name in rows[0] if f"{name}_a" in rows[0]]
     lines = [table_row("th", ("epoch", *names))]
     lines += [table_row("td", (r["epoch"], *(f"{r[n]:.3f}" for n in names))) for r in rows]

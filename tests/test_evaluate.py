@@ -35,6 +35,7 @@ from cyclegan_ms.distances import frechet_distance, kernel_distance
 from cyclegan_ms.epoch_evaluation import EpochEvaluation
 from cyclegan_ms.evaluate import evaluate, measure
 from cyclegan_ms.evaluation_report import check_outputs, markdown, write_report
+from cyclegan_ms.page import write_page
 from cyclegan_ms.report import read_metrics
 from cyclegan_ms.trainer import train
 from cyclegan_ms.translate import Translator
@@ -274,9 +275,12 @@ def test_the_table(evaluated):
     assert max(map(len, lines[: lines.index("")])) < 80
 
 
+def command(*arguments):
+    return [sys.executable, str(ROOT / "scripts" / "evaluate.py"), *map(str, arguments)]
+
+
 def script(*arguments):
-    command = [sys.executable, str(ROOT / "scripts" / "evaluate.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command(*arguments), capture_output=True, text=True, timeout=300)
 
 
 def test_the_script_overwrites_nothing(finished, root, tmp_path):
@@ -339,10 +343,10 @@ def test_images_that_cannot_be_read_are_listed(finished, root, tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_with_a_word(number, finished, root, tmp_path):
-    command = [sys.executable, str(ROOT / "scripts" / "evaluate.py"), "--checkpoint",
-               str(finished[2]), "--data.root", str(root), "--output",
-               str(tmp_path / "report.json")]  # fmt: skip
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    arguments = ["--checkpoint", finished[2], "--data.root", root, "--output", tmp_path / "r.json"]
+    process = subprocess.Popen(
+        command(*arguments), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     while "training the classifier" not in process.stderr.readline():
         assert process.poll() is None
     process.send_signal(number)
@@ -352,7 +356,7 @@ def test_a_signal_ends_it_with_a_word(number, finished, root, tmp_path):
 
 
 def test_a_poor_judge_is_called_one(evaluated):
-    """This classifier was right on chance's share, or nearly, of one and one image."""
+    """One that is right on less than three quarters of what was held out; chance is a half."""
     report = evaluated[0]
     for right, said in ((0.5, True), (0.74, True), (0.76, False)):
         judged = {**report, "classifier": {**report["classifier"], "held_out_accuracy": right}}
@@ -412,6 +416,15 @@ def test_the_page_shows_them(finished):
     for row in read_metrics(finished[2] / "evaluation.jsonl"):
         rows += [f"<td>{row['epoch']}</td>", *(f"<td>{row[name]:.3f}</td>" for name in names)]
     assert re.findall("<t[hd]>[^<]*</t[hd]>", table) == rows
+
+
+def test_the_page_without_any(finished, tmp_path):
+    """A resume from a state before the first evaluation leaves an empty file until the next."""
+    run = tmp_path / "run"
+    shutil.copytree(finished[2], run)
+    (run / "evaluation.jsonl").write_text("")
+    write_page(run, read_metrics(run / "metrics.jsonl"), {})
+    assert "Metrics of test images" not in (run / "index.html").read_text()
 
 
 def test_the_best_generators_are_a_run_folder(finished):
