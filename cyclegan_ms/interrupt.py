@@ -22,6 +22,7 @@ class StopRequest:
         self.caught: signal.Signals | None = None
         self.watching = False
         self.raising = False
+        self.lock = threading.Lock()  # a signal raises in one place, never in both
         self.before: dict = {}
 
     def watch(self, words: str = "finishing this step and saving; once more ends at once") -> None:
@@ -36,10 +37,12 @@ class StopRequest:
         threading.Thread(target=self._wait, args=[words], name="signals", daemon=True).start()
 
     def _wait(self, words):
-        self.caught = signal.Signals(signal.sigwait(_NUMBERS))
+        number = signal.Signals(signal.sigwait(_NUMBERS))
+        with self.lock:
+            self.caught, raising = number, self.raising
         if words:
             print(words, file=sys.stderr)
-        if self.raising:
+        if raising:
             _thread.interrupt_main()
         os._exit(128 + signal.sigwait(_NUMBERS))
 
@@ -47,8 +50,9 @@ class StopRequest:
         """For programs that `watch` and have nothing to finish, once MindSpore is imported (an
         import does not survive it): a signal, also one that came before, is a KeyboardInterrupt.
         """
-        self.raising = True
-        if self.caught:
+        with self.lock:
+            self.raising, caught = True, self.caught
+        if caught:
             raise KeyboardInterrupt
 
     def install(self) -> None:
