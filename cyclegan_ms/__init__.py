@@ -1,3 +1,3 @@
-"""CycleGAN on MindSpore: unpaired image-to-image translation that trains, resumes and converts."""
+"""CycleGAN on MindSpore: unpaired image-to-image translation that trains and resumes."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -1,4 +1,4 @@
-"""Speed and memory of this package beside others: each in a process of its own, taking turns.
+"""Time and memory of this package beside others: each in a process of its own, taking turns.
 
 `measure` starts a process per subject, lets them step in turns, so that whatever else the machine
 does hits all of them alike, and asks each for its peak memory at the end. Run as a module, this
@@ -25,6 +25,10 @@ __all__ = ["markdown", "measure"]
 # Side in pixels: channels of the first layer, residual blocks, training steps in a turn.
 SIZES = {64: (32, 6, 10), 128: (64, 6, 1), 256: (64, 9, 1)}
 
+TWIN = Path(__file__).resolve().parents[1] / "tests/pytorch_reference.py"
+"""The independent implementation in PyTorch, which only a checkout has."""
+NEEDS = {"pytorch": ["torch"], "onnxruntime": ["onnx", "onnxruntime"]}
+"""Packages that a subject needs."""
 LABELS = {
     "cyclegan_ms": "cyclegan_ms, Graph",
     "pytorch": "PyTorch twin",
@@ -40,11 +44,11 @@ def measure(tasks, sizes, subjects, rounds: int, target: str, say=print) -> dict
         tasks: of `train`, `infer` and `data`.
         sizes: of 64, 128 and 256, in pixels.
         subjects: keys of `LABELS`; the first is what the others are compared with.
-        rounds: turns that every subject gets.
+        rounds: number of turns that every subject gets.
         target: the device of this package: auto, Ascend, GPU or CPU.
-        say: takes a line of progress.
+        say: called with lines of progress.
 
-    Returns machine, versions and a list of rows, for `json` and `markdown`.
+    Returns machine, versions and a list of rows, for JSON and `markdown`.
     """
     rows = []
     for task in tasks:
@@ -113,7 +117,7 @@ class _Worker:
         return self._read()["seconds"]
 
     def close(self):
-        """End it; its peak memory in GB."""
+        """End it; return its peak memory in GB."""
         try:
             self.process.stdin.close()
             return self._read()["peak_gb"]
@@ -133,7 +137,7 @@ def _machine(subjects):
 
 
 def markdown(report: dict) -> str:
-    """The report as a table."""
+    """Return the report as a table."""
     versions = ", ".join(f"{name} {number}" for name, number in report["versions"].items())
     lines = [
         f"{report['machine']}; {versions}; {report['date']}. Medians; the ratio is this package's "
@@ -192,8 +196,8 @@ def _images(size, n=2):
 
 def _ours(task, size, target, variant="paper", mode="graph"):
     from cyclegan_ms.config import Config, DataConfig, DeviceConfig, ModelConfig, TrainConfig
-    from cyclegan_ms.cyclegan import CycleGAN, build_networks
     from cyclegan_ms.device import setup_device
+    from cyclegan_ms.training.cyclegan import CycleGAN, build_networks, generator_spec
 
     if task == "data":
         return _pipeline(size)
@@ -216,8 +220,7 @@ def _ours(task, size, target, variant="paper", mode="graph"):
 
         networks.g_ab.set_train(False)
         return lambda: networks.g_ab(ms.Tensor(real_a)).asnumpy()
-    from cyclegan_ms.engines import MindSporeEngine
-    from cyclegan_ms.run_folder import generator_spec
+    from cyclegan_ms.weights.engines import MindSporeEngine
 
     setup_device(target, "pynative")  # as infer.py
     engine = MindSporeEngine(networks.g_ab.set_train(False), generator_spec(config, "a2b", 0))
@@ -231,10 +234,10 @@ def _tutorial(task, size, target):
 def _pytorch(task, size, target):
     import torch
 
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+    sys.path.insert(0, str(TWIN.parent))
     from pytorch_reference import Discriminator, Generator, Reference
 
-    from cyclegan_ms.image_pool import ImagePool
+    from cyclegan_ms.model.image_pool import ImagePool
 
     torch.manual_seed(0)
     width, blocks, _ = SIZES[size]
@@ -261,10 +264,10 @@ def _pytorch(task, size, target):
 
 
 def _onnxruntime(task, size, target):
-    from cyclegan_ms.checkpoint import GeneratorSpec
     from cyclegan_ms.device import setup_device
-    from cyclegan_ms.engines import OnnxEngine
-    from cyclegan_ms.export import export_generator
+    from cyclegan_ms.model.spec import GeneratorSpec
+    from cyclegan_ms.weights.engines import OnnxEngine
+    from cyclegan_ms.weights.export import export_generator
 
     setup_device("CPU", "pynative", seed=0)
     width, blocks, _ = SIZES[size]
@@ -281,7 +284,8 @@ def _pipeline(size):
     from PIL import Image
 
     from cyclegan_ms.config import DataConfig
-    from cyclegan_ms.data import FolderDomain, UnpairedStream, iterate
+    from cyclegan_ms.data.domains import FolderDomain
+    from cyclegan_ms.data.stream import UnpairedStream, iterate
 
     rng = np.random.default_rng(0)
     folder = tempfile.TemporaryDirectory()

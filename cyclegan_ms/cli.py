@@ -1,11 +1,13 @@
-"""The command lines of training, inference, evaluation and export, and what all share."""
+"""Every command: parse, check, call. Imports no MindSpore before the checks are done."""
 
 import functools
+import json
 import logging
-import os
 import signal
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import yaml
@@ -16,25 +18,28 @@ from jsonargparse.typing import (
     restricted_number_type,
 )
 
-from cyclegan_ms.config import (
-    Parser,
-    UserError,
-    build_config,
-    config_parser,
-    load_config,
-)
-from cyclegan_ms.files import shown
+from cyclegan_ms.config import Config, DataConfig, Parser, build_config, config_parser, load_config
+from cyclegan_ms.errors import TrainingStopped, UserError, program
+from cyclegan_ms.files import check_writable, shown
 from cyclegan_ms.interrupt import StopRequest
-from cyclegan_ms.paths import check_run_folder, check_writable
 
-__all__ = ["command", "evaluate", "export", "infer", "train"]
+__all__ = [
+    "benchmark",
+    "command",
+    "convert_weights",
+    "evaluate",
+    "export",
+    "infer",
+    "prepare_data",
+    "train",
+]
 
 
-def command(main):
+def command(main: Callable) -> Callable[..., int]:
     """Make `main(argv)` a program: log to stderr, turn users' mistakes into a line and exit 2."""
 
     @functools.wraps(main)
-    def program(argv=None) -> int:
+    def run(argv=None) -> int:
         logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
         logging.getLogger("cyclegan_ms").setLevel(logging.INFO)
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
@@ -54,20 +59,42 @@ def command(main):
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)  # as before a StopRequest's watch
 
-    return program
+    return run
+
+
+def _called(name):
+    """Return the name of a command as the user calls it: train.py, or cyclegan-train."""
+    return Path(program(name).split()[-1]).name
+
+
+def _add_device(add):
+    add("--device", default="auto", choices=["auto", "Ascend", "GPU", "CPU"], help="where to run")
+
+
+def _add_generator(add):
+    add("--checkpoint", required=True, help="run folder, or a generator: .ckpt, .onnx, .mindir")
+    add("--direction", required=True, help="a2b, b2a, or by domains, such as apple2orange")
+
+
+def _check_checkpoint(path):
+    if not Path(path).exists():
+        raise UserError(
+            f"--checkpoint {path}: no such file or folder; give the folder of a run, such as "
+            f"runs/NAME, or a generator's file"
+        )
+
+
+# ---------------------------------------------------------------------------------- training
 
 
 @command
 def train(argv=None):
-    """Train a CycleGAN: `cyclegan-train`, `scripts/train.py`."""
-    parser = config_parser("train.py", "Train a CycleGAN and fill a run folder.")
-    parser.add_argument("--output", help="run folder, new or empty; else runs/CONFIG'S NAME")
-    parser.add_argument(
-        "--dry_run", action="store_true", help="check settings, images and output, and stop"
-    )
-    parser.add_argument(
-        "--resume", action="store_true", help="go on with the run in --output, with its settings"
-    )
+    """Train a CycleGAN."""
+    parser = config_parser(_called("train"), "Train a CycleGAN and fill a run folder.")
+    add = parser.add_argument
+    add("--output", help="run folder, new or empty (default: runs/NAME of the configuration)")
+    add("--dry_run", action="store_true", help="check settings, images and output, and stop")
+    add("--resume", action="store_true", help="continue the run in --output, with its settings")
     args = parser.parse_args(argv)
     if args.resume:
         if not args.output:
@@ -86,8 +113,7 @@ def train(argv=None):
 
     stop = StopRequest()
     stop.watch()
-    from cyclegan_ms.cyclegan import TrainingStopped
-    from cyclegan_ms.trainer import train as run_training
+    from cyclegan_ms.training import train as run_training
 
     try:
         model = run_training(config, output, args.resume, stop=stop)
@@ -99,25 +125,25 @@ def train(argv=None):
     return 0
 
 
-def _dry_run(config, output, resume):
+def _dry_run(config: Config, output: Path, resume: bool) -> None:
+    from cyclegan_ms.data.domains import load_domains, load_tests
+    from cyclegan_ms.data.stream import epoch_steps
+    from cyclegan_ms.device import launched_workers
+    from cyclegan_ms.training.resume import check_run_folder, load_resumable
+
     check_run_folder(output, resume)
-
-    from cyclegan_ms.data import epoch_steps, load_domains
-
     channels = (config.model.channels_a, config.model.channels_b)
     a, b = load_domains(config.data, "train", channels)
     if config.train.sample_every:
         load_domains(config.data, "test", channels)
     if config.train.evaluate_every:
-        from cyclegan_ms.metrics import load_tests, require_skimage
+        from cyclegan_ms.evaluate.metrics import require_skimage
 
         require_skimage()
         load_tests(config)
-    workers = int(os.environ.get("MS_WORKER_NUM", 1))
+    workers = launched_workers()
     steps = epoch_steps(a, b, config.data.batch_size * workers)
     if resume:
-        from cyclegan_ms.trainer import load_resumable
-
         load_resumable(config, output, (a, b), workers)
     print(yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True), end="")
     print(
@@ -126,41 +152,62 @@ def _dry_run(config, output, resume):
     )
 
 
-def _generator_parser(prog, description):
-    """A parser that asks for one generator."""
-    parser = Parser(prog=prog, description=description)
+@command
+def prepare_data(argv=None):
+    """Download apple2orange, or pack a folder into MindRecord."""
+    parser = Parser(_called("prepare_data"), description=prepare_data.__doc__)
     add = parser.add_argument
-    add("--checkpoint", required=True, help="run folder, or a generator: .ckpt, .onnx, .mindir")
-    add("--direction", required=True, help="a2b, b2a, or by domains, such as apple2orange")
-    return parser
+    add("--name", choices=["apple2orange"], help="data set to download")
+    add(
+        "--source",
+        choices=["authors", "tutorial"],
+        default="authors",
+        help="where from: authors has 2528 JPEG files, 78 MB; tutorial has one MindRecord file",
+    )
+    add("--output", help="folder to make (default: data/NAME)")
+    add("--folder", help="folder with trainA and trainB to pack")
+    add("--mindrecord", help="file to pack it into")
+    add("--load_size", type=PositiveInt, default=286, help="with --folder: size to resize to")
+    add("--crop_size", type=PositiveInt, default=256, help="with --folder: size of random crops")
+    args = parser.parse_args(argv)
+    if bool(args.name) == bool(args.folder) or bool(args.folder) != bool(args.mindrecord):
+        raise UserError("give either --name apple2orange, or --folder DIR and --mindrecord FILE")
+
+    from cyclegan_ms.data import prepare
+
+    if args.name:
+        source = prepare.SOURCES[args.source]
+        output = args.output or f"data/{args.name}"
+        root = prepare.prepare_archive(source, output, progress=sys.stderr.isatty())
+        print(f"ready: --data.root {root}")
+    else:
+        sizes = {"load_size": int(args.load_size), "crop_size": int(args.crop_size)}
+        rows = prepare.write_mindrecord(DataConfig(args.folder, **sizes), args.mindrecord)
+        print(f"{rows} pairs packed: --data.root {args.mindrecord}")
 
 
-def _check_checkpoint(path):
-    if not Path(path).exists():
-        raise UserError(
-            f"--checkpoint {path}: no such file or folder; give the folder of a run, such as "
-            f"runs/NAME, or a generator's file"
-        )
+# -------------------------------------------------------------------------------- generators
 
 
 @command
 def infer(argv=None):
-    """Convert a file or a folder: `cyclegan-infer`, `scripts/infer.py`."""
-    parser = _generator_parser("infer.py", "Convert an image, or a folder of images.")
+    """Translate an image, or a folder of images."""
+    parser = Parser(_called("infer"), description=infer.__doc__)
     add = parser.add_argument
+    _add_generator(add)
     add("--input", required=True, help="image, or folder of images, nested or not")
     add("--output", required=True, help="folder for the results, under the same names")
     add(
         "--size",
         type=NonNegativeInt,
         default=0,
-        help="work with the shorter side at so many pixels and resize the result back; 0: as it is",
+        help="translate with the shorter side at so many pixels, and resize back; 0: as it is",
     )
     add(
         "--tile",
         type=NonNegativeInt,
         default=0,
-        help="compute larger pictures in tiles of this side; 0: where memory needs it",
+        help="process large images in tiles of this size; 0: automatic when memory is short",
     )
     add("--batch_size", type=PositiveInt, default=1, help="images of one size at a time")
     add("--format", choices=["png", "jpg", "webp"], help="type of the results (default: the same)")
@@ -168,24 +215,21 @@ def infer(argv=None):
         "--quality",
         type=restricted_number_type("Quality", int, [(">=", 1), ("<=", 100)]),
         default=95,
-        help="of JPEG and WebP, 1 to 100",
+        help="quality of JPEG and WebP, 1 to 100",
     )
-    add("--side_by_side", action="store_true", help="the original beside each result")
+    add("--side_by_side", action="store_true", help="put the original beside each result")
     add("--cycle", action="store_true", help="also write what the other generator makes of it")
-    add("--skip_existing", action="store_true", help="leave out what has been converted already")
+    add("--skip_existing", action="store_true", help="leave out what has been translated already")
     add(
         "--max_megapixels",
         type=NonNegativeFloat,
         default=200.0,
-        help="refuse larger pictures; 0: none",
+        help="refuse larger images; 0 accepts all",
     )
-    add("--device", default="auto", choices=["auto", "Ascend", "GPU", "CPU"], help="where to run")
+    _add_device(add)
     args = parser.parse_args(argv)
-    return _infer(args)
 
-
-def _infer(args):
-    from cyclegan_ms.convert import Options, convert, plan
+    from cyclegan_ms.translate.folder import Options, plan, translate_files
 
     _check_checkpoint(args.checkpoint)
     options = Options(
@@ -193,6 +237,8 @@ def _infer(args):
         args.skip_existing, float(args.max_megapixels),
     )  # fmt: skip
     jobs = plan(args.input, args.output, options)
+    if args.cycle and not Path(args.checkpoint).is_dir():
+        raise UserError("--cycle needs both generators: give a run folder as --checkpoint")
     stop = StopRequest()
     stop.watch("finishing these images; once more ends at once")
 
@@ -200,15 +246,13 @@ def _infer(args):
     from cyclegan_ms.translate import Translator
 
     setup_device(args.device, "pynative")
-    translator = Translator.load(args.checkpoint, args.direction, int(args.size), int(args.tile))
-    back = None
+    sizes = (int(args.size), int(args.tile))
+    translator, back = Translator.load(args.checkpoint, args.direction, *sizes), None
     if args.cycle:
         other = "b2a" if translator.spec.direction == "a2b" else "a2b"
-        if not Path(args.checkpoint).is_dir():
-            raise UserError("--cycle needs both generators: give a run folder as --checkpoint")
-        back = Translator.load(args.checkpoint, other, int(args.size), int(args.tile))
+        back = Translator.load(args.checkpoint, other, *sizes)
 
-    result = convert(translator, jobs, options, back, sys.stderr.isatty(), stop)
+    result = translate_files(translator, jobs, options, back, sys.stderr.isatty(), stop)
     for path, note in result.notes:
         print(f"note: {shown(path)}: {note}", file=sys.stderr)
     for path, reason in result.failed:
@@ -218,7 +262,7 @@ def _infer(args):
     done = len(result.written)
     speed = f"{done / result.seconds:.2f} images/s, " if done else ""
     print(
-        f"{done} converted, {len(result.skipped)} skipped, {len(result.failed)} failed, "
+        f"{done} translated, {len(result.skipped)} skipped, {len(result.failed)} failed, "
         f"{speed}into {args.output}"
     )
     if stop.caught:
@@ -228,14 +272,14 @@ def _infer(args):
 
 @command
 def evaluate(argv=None):
-    """Metrics of a finished run: `scripts/evaluate.py`."""
-    parser = Parser(prog="evaluate.py", description="Measure a run's generators on test images.")
+    """Measure a run's generators on test images."""
+    parser = Parser(_called("evaluate"), description=evaluate.__doc__)
     add = parser.add_argument
     add("--checkpoint", required=True, help="run folder, or its folder best")
     add("--data.root", help="folder with trainA, trainB, testA, testB (default: the run's)")
-    add("--output", required=True, help="the report, FILE.json; FILE.md and FILE.html go beside it")
-    add("--features", help="network for FID and KID, an ONNX file (see README); needs extra [onnx]")
-    add("--device", default="auto", choices=["auto", "Ascend", "GPU", "CPU"], help="where to run")
+    add("--output", required=True, help="report to write, FILE.json; FILE.md and FILE.html too")
+    add("--features", help="network for FID and KID, an ONNX file; needs onnxruntime")
+    _add_device(add)
     args = parser.parse_args(argv)
     run = Path(args.checkpoint)
     _check_checkpoint(run)
@@ -248,10 +292,9 @@ def evaluate(argv=None):
     stop = StopRequest()
     stop.watch("")
 
-    from cyclegan_ms.device import setup_device
+    from cyclegan_ms.device import environment, setup_device
     from cyclegan_ms.evaluate import evaluate as evaluate_run
-    from cyclegan_ms.evaluation_report import check_outputs, markdown, write_report
-    from cyclegan_ms.page import environment
+    from cyclegan_ms.evaluate.report import check_outputs, markdown, write_report
 
     stop.interrupt()
     paths = check_outputs(args.output)
@@ -266,12 +309,13 @@ def evaluate(argv=None):
 
 @command
 def export(argv=None):
-    """A generator as MindIR or ONNX: `scripts/export.py`."""
-    parser = _generator_parser("export.py", "Export a generator, and check what it computes.")
+    """Export a generator as MindIR or ONNX, and check what it computes."""
+    parser = Parser(_called("export"), description=export.__doc__)
     add = parser.add_argument
-    add("--format", required=True, choices=["mindir", "onnx"], help="onnx needs the extra [onnx]")
-    add("--output", required=True, help="the file, ending in .mindir or .onnx")
-    add("--overwrite", action="store_true", help="replace the file if it is there")
+    _add_generator(add)
+    add("--format", required=True, choices=["mindir", "onnx"], help="onnx needs onnx, onnxruntime")
+    add("--output", required=True, help="file to write, ending in .mindir or .onnx")
+    add("--overwrite", action="store_true", help="replace the file if it exists")
     args = parser.parse_args(argv)
     path = Path(args.output)
     _check_checkpoint(args.checkpoint)
@@ -282,8 +326,8 @@ def export(argv=None):
     stop.watch("")
 
     from cyclegan_ms.device import setup_device
-    from cyclegan_ms.export import export_generator
     from cyclegan_ms.translate import Translator
+    from cyclegan_ms.weights.export import export_generator
 
     stop.interrupt()
     setup_device("CPU", "pynative")
@@ -294,3 +338,85 @@ def export(argv=None):
         f"number of images with sides in multiples of 4; differs from MindSpore by "
         f"{difference:.1g} at most"
     )
+
+
+@command
+def convert_weights(argv=None):
+    """Convert a generator from PyTorch or the tutorial's notebook, or back to PyTorch."""
+    pytorch = (".pth", ".pt", ".safetensors")
+    parser = Parser(_called("convert_weights"), description=convert_weights.__doc__)
+    add = parser.add_argument
+    add("--input", required=True, help="file to convert: .pth, .pt, .safetensors or .ckpt")
+    add("--output", required=True, help="file to write: .ckpt, or for PyTorch .pth, .safetensors")
+    add("--direction", choices=["a2b", "b2a"], help="direction, if the file does not say")
+    add("--domains", nargs=2, metavar=("A", "B"), help="names of the domains")
+    add("--blocks", type=PositiveInt, help="uses of a shared block (the tutorial: 9)")
+    args = parser.parse_args(argv)
+    output = Path(args.output)
+    if output.exists():
+        raise UserError(f"{output} exists already; nothing is overwritten")
+    if not output.parent.is_dir():
+        raise UserError(f"--output {output}: there is no folder {output.parent}")
+    if output.suffix not in (".ckpt", *pytorch):
+        raise UserError(f"--output {output}: the ending must be .ckpt or one of {pytorch}")
+
+    from cyclegan_ms.weights import convert
+    from cyclegan_ms.weights.checkpoint import save_generator
+
+    if output.suffix in pytorch:
+        spec = convert.export_pytorch(args.input, output)
+        print(f"{output}: {spec.name}, {spec.blocks} blocks, for PyTorch")
+        return
+    blocks = int(args.blocks) if args.blocks else None
+    imported = convert.import_generator(args.input, args.direction, args.domains, blocks)
+    save_generator(imported.generator, imported.spec, output)
+    print(f"{args.input}: {imported.found}")
+    print(f"{output}: --direction {imported.spec.direction} or {imported.spec.name}")
+
+
+# --------------------------------------------------------------------------------- benchmark
+
+
+@command
+def benchmark(argv=None):
+    """Measure time and memory beside PyTorch and the tutorial."""
+    from cyclegan_ms import benchmark as bench
+
+    parser = Parser(_called("benchmark"), description=benchmark.__doc__)
+    add = parser.add_argument
+    sizes, tasks, subjects = list(bench.SIZES), ["data", "infer", "train"], list(bench.LABELS)
+    add("--sizes", type=int, nargs="+", default=sizes, choices=sizes, help="sides in pixels")
+    add("--tasks", nargs="+", default=tasks, choices=tasks, help="what to measure")
+    add(
+        "--subjects",
+        nargs="+",
+        default=subjects,
+        choices=subjects,
+        help="whom to measure beside cyclegan_ms itself (default: all that is installed)",
+    )
+    add("--rounds", type=PositiveInt, default=7, help="turns of each")
+    add("--output", default="benchmark.json", help="report to write; the same as .md beside it")
+    _add_device(add)
+    args = parser.parse_args(argv)
+    output = Path(args.output)
+    if output.exists():
+        raise UserError(f"--output {output} exists; nothing is overwritten")
+    if not output.resolve().parent.is_dir():
+        raise UserError(f"--output {output}: no such folder")
+
+    chosen = ["cyclegan_ms"]
+    for name in args.subjects:
+        missing = [need for need in bench.NEEDS.get(name, ()) if find_spec(need) is None]
+        if name == "pytorch" and not bench.TWIN.is_file():
+            missing.append(f"the checkout's {bench.TWIN.name}")
+        if missing:
+            print(f"left out {bench.LABELS[name]}: without {missing[0]}", file=sys.stderr)
+        elif name != "cyclegan_ms":
+            chosen.append(name)
+    report = bench.measure(
+        args.tasks, args.sizes, chosen, int(args.rounds), args.device,
+        say=lambda line: print(line, file=sys.stderr),
+    )  # fmt: skip
+    output.write_text(json.dumps(report, indent=1))
+    output.with_suffix(".md").write_text(bench.markdown(report))
+    print(bench.markdown(report))

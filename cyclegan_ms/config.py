@@ -1,15 +1,19 @@
 """The typed configuration: YAML and command line in, checked values out. Imports no MindSpore.
 
 jsonargparse does the work: one declaration per key gives the YAML schema, the dotted flag, the
-type and range check and the help text. The field docstrings below are what `--help` prints.
+type and range check and the help text. The field docstrings below are what `--help` prints. Beside
+a key stands whether a resumed training may change it.
 """
 
 import difflib
 import json
 import re
 import sys
-from dataclasses import asdict, dataclass, field, replace
-from typing import Literal
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, fields, replace
+from enum import Enum
+from pathlib import Path
+from typing import Any, Literal
 
 import yaml
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
@@ -21,7 +25,9 @@ from jsonargparse.typing import (
     PositiveInt,
 )
 
-from cyclegan_ms.files import atomic_path
+from cyclegan_ms import __version__
+from cyclegan_ms.errors import UserError
+from cyclegan_ms.files import atomic_path, find_shipped
 
 __all__ = [
     "Config",
@@ -29,125 +35,143 @@ __all__ = [
     "DeviceConfig",
     "LossConfig",
     "ModelConfig",
+    "OnResume",
     "Parser",
     "TrainConfig",
-    "UserError",
     "build_config",
     "config_parser",
     "config_values",
     "load_config",
+    "resume_rules",
     "save_config",
 ]
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
 
-class UserError(Exception):
-    """A mistake that the user can mend: one or two lines saying what, where and what to do."""
+class OnResume(Enum):
+    """When a resumed training may change a key; a key without any of these never may."""
+
+    ALWAYS = "neither weights nor losses depend on it, but for rounding"
+    SAME_IMAGES = "where it names the same images"
+    SAME_RATES = "where the steps already done keep their learning rates"
+    SAME_STEP = "where a step keeps its number of images, over all workers"
+
+
+def _resumable(when: OnResume, value: Any = None, make: Callable | None = None) -> Any:
+    """Declare a key with its default that a resume may change."""
+    metadata = {"resume": when}
+    if make is not None:
+        return field(default_factory=make, metadata=metadata)
+    return field(default=value, metadata=metadata)
 
 
 @dataclass(frozen=True)
 class DataConfig:
-    """the images"""
+    """Images"""
 
-    root: str = "data/apple2orange"
-    """folder with trainA, trainB, testA, testB, or a MindRecord file"""
+    root: str = _resumable(OnResume.SAME_IMAGES, "data/apple2orange")
+    """Folder with trainA, trainB, testA and testB, or a MindRecord file; "sample" is the one
+    that comes with this package"""
     domains: list[str] = field(default_factory=lambda: ["apple", "orange"])
-    """names of the domains A and B"""
+    """Names of the domains A and B"""
     load_size: PositiveInt = 286
-    """every image is resized to this square, in pixels, before cropping"""
+    """Side of the square that every image is resized to before cropping, in pixels"""
     crop_size: PositiveInt = 256
-    """side of the random crop that the networks see, in pixels, a multiple of 4"""
+    """Side of the random crop that the networks see, in pixels, a multiple of 4"""
     flip: bool = True
-    """mirror half of the images"""
-    batch_size: PositiveInt = 1
-    """images of each domain per step, on each device"""
-    workers: NonNegativeInt = 0
-    """threads that decode images; 0 takes one per core, up to 8"""
+    """Mirror half of the images"""
+    batch_size: PositiveInt = _resumable(OnResume.SAME_STEP, 1)
+    """Number of images of each domain per step and device"""
+    workers: NonNegativeInt = _resumable(OnResume.ALWAYS, 0)
+    """Number of threads that decode images; 0 takes one per core, up to 8"""
     max_images: NonNegativeInt = 0
-    """use only so many images per domain; 0 takes all"""
+    """Number of images to use of each domain; 0 takes all"""
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """the networks"""
+    """Networks"""
 
     variant: Literal["paper", "tutorial"] = "paper"
-    """paper: the CycleGAN paper; tutorial: the published notebook's code with all its quirks"""
+    """Which networks: the CycleGAN paper's, or the published notebook's with all their quirks"""
     blocks: PositiveInt | None = None
-    """residual blocks of a generator; null takes 9, or 6 where data.crop_size is 128 or less"""
+    """Number of residual blocks of a generator; null takes 9, or 6 for data.crop_size up to 128"""
     width: PositiveInt = 64
-    """channels after the first convolution"""
+    """Number of channels after the first convolution"""
     channels_a: Literal[1, 3] = 3
-    """channels of domain A: 3 is RGB, 1 is gray"""
+    """Number of channels of domain A: 3 for RGB, 1 for gray"""
     channels_b: Literal[1, 3] = 3
-    """channels of domain B"""
+    """Number of channels of domain B"""
     init_gain: PositiveFloat = 0.02
-    """standard deviation of the initial weights"""
+    """Standard deviation of the initial weights"""
 
 
 @dataclass(frozen=True)
 class LossConfig:
-    """the losses"""
+    """Losses
+
+    Every key but `gan` is handed to the generators' loss under its own name.
+    """
 
     gan: Literal["lsgan", "vanilla"] = "lsgan"
-    """adversarial loss: least squares or cross-entropy"""
+    """Adversarial loss: least squares (lsgan) or cross-entropy (vanilla)"""
     lambda_a: NonNegativeFloat = 10.0
-    """weight of the cycle A to B to A"""
+    """Weight of the cycle from A to B and back to A"""
     lambda_b: NonNegativeFloat = 10.0
-    """weight of the cycle B to A to B"""
+    """Weight of the cycle from B to A and back to B"""
     lambda_identity: NonNegativeFloat = 0.5
-    """weight of the identity terms relative to the cycle's; 0 saves their time"""
+    """Weight of the identity terms relative to the cycle's; 0 also saves their time"""
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """the training"""
+    """Training"""
 
-    epochs: PositiveInt = 200
-    """whole length"""
-    decay_epochs: NonNegativeInt | None = None
-    """over the last so many of the epochs the learning rate falls linearly to zero; null takes half
-    of them"""
+    epochs: PositiveInt = _resumable(OnResume.SAME_RATES, 200)
+    """Number of epochs to train for"""
+    decay_epochs: NonNegativeInt | None = _resumable(OnResume.SAME_RATES)
+    """Number of last epochs over which the learning rate falls linearly to zero; null takes half of
+    all epochs"""
     learning_rate: PositiveFloat = 2e-4
-    """of Adam, for all networks"""
+    """Adam's learning rate for all four networks"""
     beta1: OpenUnitInterval = 0.5
-    """of Adam"""
+    """Adam's decay rate of the mean gradient"""
     pool_size: NonNegativeInt = 50
-    """past fakes kept per domain for the discriminators; 0 shows them only the newest"""
+    """Number of past fakes that a discriminator is shown again; 0 shows only the newest"""
     seed: NonNegativeInt = 0
-    """of weights, data order, augmentation and pools"""
-    max_steps: NonNegativeInt = 0
-    """end after so many steps, for trials; 0 trains the whole length"""
-    log_every: PositiveInt = 20
-    """steps between lines of metrics.jsonl"""
-    save_every: PositiveInt = 20
-    """epochs between generators that are kept"""
-    sample_every: NonNegativeInt = 1
-    """epochs between sample pictures of test images; 0 draws none"""
-    evaluate_every: NonNegativeInt = 0
-    """epochs between evaluations on test images, which also keep the generators whose cycle is best
-    (needs scikit-image); 0 makes none"""
-    keep: PositiveInt = 2
-    """complete states to keep"""
-    state_minutes: NonNegativeFloat = 15.0
-    """save a complete state when the last one is older, besides after every epoch"""
-    tensorboard: bool = False
-    """write metrics and sample pictures for TensorBoard too (needs tensorboardX)"""
+    """Seed of weights, data order, augmentation and image pools"""
+    max_steps: NonNegativeInt = _resumable(OnResume.ALWAYS, 0)
+    """Number of steps to end after, for trials; 0 trains all epochs"""
+    log_every: PositiveInt = _resumable(OnResume.ALWAYS, 20)
+    """Number of steps between lines of metrics.jsonl"""
+    save_every: PositiveInt = _resumable(OnResume.ALWAYS, 20)
+    """Number of epochs between generators that are kept"""
+    sample_every: NonNegativeInt = _resumable(OnResume.ALWAYS, 1)
+    """Number of epochs between sample pictures of test images; 0 draws none"""
+    evaluate_every: NonNegativeInt = _resumable(OnResume.ALWAYS, 0)
+    """Number of epochs between evaluations on test images, which also keep the generators with the
+    best cycle (needs scikit-image); 0 makes none"""
+    keep: PositiveInt = _resumable(OnResume.ALWAYS, 2)
+    """Number of complete states to keep"""
+    state_minutes: NonNegativeFloat = _resumable(OnResume.ALWAYS, 15.0)
+    """Age in minutes at which the last state is renewed within an epoch"""
+    tensorboard: bool = _resumable(OnResume.ALWAYS, False)
+    """Write metrics and sample pictures for TensorBoard too (needs tensorboardX)"""
 
 
 @dataclass(frozen=True)
 class DeviceConfig:
-    """the device"""
+    """Device"""
 
-    target: Literal["auto", "Ascend", "GPU", "CPU"] = "auto"
-    """auto takes Ascend, then GPU, then CPU"""
-    mode: Literal["graph", "pynative"] = "graph"
-    """graph compiles first and is faster; pynative starts at once and can be debugged"""
-    id: NonNegativeInt = 0
-    """which device of the target"""
+    target: Literal["auto", "Ascend", "GPU", "CPU"] = _resumable(OnResume.ALWAYS, "auto")
+    """Where to compute; auto takes Ascend, then GPU, then CPU"""
+    mode: Literal["graph", "pynative"] = _resumable(OnResume.ALWAYS, "graph")
+    """Execution mode: graph compiles first and is faster; pynative starts at once, for debugging"""
+    id: NonNegativeInt = _resumable(OnResume.ALWAYS, 0)
+    """Number of the device to use, of several of the target"""
     amp: Literal["O0", "O2", "bf16"] = "O0"
-    """O0 computes in float32, O2 in float16 with a loss scale, bf16 in bfloat16 (Ascend only)"""
+    """Precision: O0 is float32, O2 float16 with a loss scale, bf16 bfloat16 (Ascend only)"""
 
 
 @dataclass(frozen=True)
@@ -213,11 +237,11 @@ class Config:
             if value != needed:
                 raise UserError(
                     f"model.variant tutorial needs {key} {needed}, not {value}: the notebook's "
-                    f"code has it so (configs/apple2orange_tutorial.yaml sets all of it)"
+                    f"code has it so (--config apple2orange_tutorial sets all of it)"
                 )
 
 
-SECTIONS = {
+SECTIONS: dict[str, type] = {
     "data": DataConfig,
     "model": ModelConfig,
     "loss": LossConfig,
@@ -241,7 +265,11 @@ class Parser(ArgumentParser):
     quit = True
     """whether an error ends the program with status 2, or raises UserError"""
 
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, version=f"cyclegan_ms {__version__}", **kwargs)
+
     def error(self, message, ex=None):
+        """Print or raise an error in this package's words."""
         lines = [line.strip() for line in message.splitlines() if line.strip()]
         text = " ".join(lines)
         for theirs, ours in _WORDS.items():
@@ -253,30 +281,58 @@ class Parser(ArgumentParser):
         sys.exit(2)
 
     def _suggestion(self, text):
-        """What a mistyped key may have meant, or nothing."""
+        """Suggest what a mistyped key may have meant."""
         unknown = re.search(r"unrecognized arguments: --([\w.]+)", text)
         unknown = unknown or re.search(r"Option '([\w.]+)' is not accepted", text)
         group = re.search(r"Group '([\w.]+)' does not accept option '([\w.]+)'", text)
-        if not (unknown or group):
+        if unknown:
+            key = unknown[1]
+        elif group:
+            key = f"{group[1]}.{group[2]}"
+        else:
             return ""
-        key = unknown[1] if unknown else f"{group[1]}.{group[2]}"
         known = [action.dest for action in self._actions]
         close = difflib.get_close_matches(key, known, 1, 0.7)
         return f"; did you mean {close[0]}?" if close else f"; {self.prog} --help lists all keys"
 
 
+class ConfigParser(Parser):
+    """A parser whose `--config` takes a file, or the name of a configuration that is shipped."""
+
+    def parse_args(self, args=None, *rest, **options):
+        """Parse arguments, with names of shipped configurations replaced by their files."""
+        args = list(sys.argv[1:] if args is None else args)
+        for i, arg in enumerate(args):
+            if arg == "--config" and i + 1 < len(args):
+                args[i + 1] = _config_file(args[i + 1])
+            elif arg.startswith("--config="):
+                args[i] = f"--config={_config_file(arg.removeprefix('--config='))}"
+        return super().parse_args(args, *rest, **options)
+
+
+def _config_file(name):
+    """Return the shipped file of that name, or the name itself if there is none or it is a file."""
+    shipped = find_shipped("configs") / f"{name}.yaml"
+    return str(shipped) if shipped.is_file() and not Path(name).is_file() else name
+
+
 def config_parser(prog: str, description: str) -> Parser:
-    """A parser that takes `--config FILE` and every key of the configuration as a dotted flag."""
-    usage = "%(prog)s [--config FILE] [--section.key VALUE ...]"
-    parser = Parser(prog=prog, usage=usage, description=description, allow_abbrev=False)
-    parser.add_argument("--config", action="config", help="YAML file; later flags override it")
+    """Return a parser of `--config` and of every key of the configuration as a dotted flag."""
+    usage = "%(prog)s [--config FILE|NAME] [--section.key VALUE ...]"
+    parser = ConfigParser(prog=prog, usage=usage, description=description, allow_abbrev=False)
+    shipped = sorted(path.stem for path in find_shipped("configs").glob("*.yaml"))
+    parser.add_argument(
+        "--config",
+        action="config",
+        help=f"YAML file, or one of {', '.join(shipped)}; later flags override it",
+    )
     for name, section in SECTIONS.items():
         parser.add_class_arguments(section, name)
     return parser
 
 
 def build_config(args: Namespace) -> Config:
-    """Parsed arguments to a checked configuration.
+    """Turn parsed arguments into a checked configuration.
 
     Raises:
         UserError: a combination of values that cannot work.
@@ -287,7 +343,7 @@ def build_config(args: Namespace) -> Config:
 
 
 def load_config(path) -> Config:
-    """The configuration in a YAML file.
+    """Read a YAML file, or a shipped configuration by its name.
 
     Raises:
         UserError: the file is missing or holds an unknown key or a bad value.
@@ -298,7 +354,7 @@ def load_config(path) -> Config:
 
 
 def config_values(config: Config) -> dict:
-    """Every value by its dotted key."""
+    """Return every value by its dotted key."""
     return {
         f"{section}.{key}": value
         for section, values in asdict(config).items()
@@ -306,8 +362,18 @@ def config_values(config: Config) -> dict:
     }
 
 
+def resume_rules() -> dict[str, OnResume]:
+    """Return when a resume may change a key, by dotted key; the keys left out never may."""
+    return {
+        f"{name}.{key.name}": key.metadata["resume"]
+        for name, section in SECTIONS.items()
+        for key in fields(section)
+        if "resume" in key.metadata
+    }
+
+
 def save_config(config: Config, path) -> None:
-    """Write the resolved configuration, enough to run it again."""
+    """Write all settings as YAML, enough to run them again."""
     text = yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True)
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -1,20 +1,24 @@
-"""The context switches: Ascend, GPU, CPU; Graph, PyNative; seed; workers; the oneDNN guard."""
+"""Where and how to compute: Ascend, GPU, CPU; Graph, PyNative; seed; workers; the oneDNN guard."""
 
 import logging
 import os
+import platform
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 
 import numpy as np
 
-from cyclegan_ms.config import UserError
+from cyclegan_ms.errors import UserError
 
 __all__ = [
     "Device",
     "WorkerLost",
     "check_precision",
+    "environment",
     "guard_onednn",
+    "launched_workers",
     "needs_onednn_guard",
     "quiet_mindspore",
     "setup_device",
@@ -47,7 +51,7 @@ class Device:
         return self.rank == 0
 
     def gather(self, array: np.ndarray) -> np.ndarray:
-        """Arrays (N, ...) of all workers, joined to (workers * N, ...) in the order of their ranks.
+        """Join the arrays (N, ...) of all workers to (workers * N, ...), in order of rank.
 
         Raises:
             WorkerLost: another worker is gone; noticed after half a minute.
@@ -60,13 +64,13 @@ class Device:
             return ms.ops.AllGather()(ms.Tensor(array)).asnumpy()
 
     def agree(self, *numbers: int) -> list[int]:
-        """Of each number the largest that a worker has; none goes on before all are here."""
+        """Return the maximum of each number over all workers. Also a barrier."""
         return self.gather(np.array([numbers or [0]], np.int32)).max(axis=0).tolist()
 
 
 @contextmanager
-def watch_workers(workers: int):
-    """Turns what MindSpore raises when a worker is gone into `WorkerLost`."""
+def watch_workers(workers: int) -> Iterator[None]:
+    """Turn what MindSpore raises when a worker is gone into `WorkerLost`."""
     try:
         yield
     except RuntimeError as error:
@@ -75,8 +79,28 @@ def watch_workers(workers: int):
         raise WorkerLost(str(error).strip().splitlines()[0]) from error
 
 
+def launched_workers() -> int:
+    """Return how many workers `msrun` started this process among; 1 without it."""
+    return int(os.environ.get("MS_WORKER_NUM", 1))
+
+
+def environment(device: Device, *more: str) -> dict[str, str]:
+    """Return what a run depended on besides its settings: versions, device, machine.
+
+    Args:
+        device: where it ran.
+        more: further packages to name the versions of.
+    """
+    facts = {name: version(name) for name in ("mindspore", "numpy", "pillow", *more)}
+    facts["python"] = platform.python_version()
+    facts["device"] = device.target
+    if device.workers > 1:
+        facts["workers"] = str(device.workers)
+    return {**facts, "machine": f"{platform.system()} {platform.machine()}"}
+
+
 def needs_onednn_guard(mindspore_version: str, cpu_has_avx512: bool) -> bool:
-    """Whether convolutions would fall back to scalar reference code on this CPU.
+    """Return whether convolutions would fall back to scalar reference code on this CPU.
 
     oneDNN 3.10, which MindSpore carries from 2.9 on, does so for every plain convolution once it
     sees AVX-512 (1900 ms instead of 15 for 256 to 256 channels, 3x3, at 32x32 pixels).
@@ -91,21 +115,25 @@ def guard_onednn() -> None:
     oneDNN reads the variable when the first primitive runs, so this comes before any computation.
     """
     # NumPy's own detection: the one that works on every operating system without a dependency.
-    from numpy.core._multiarray_umath import __cpu_features__ as features
+    from numpy.core._multiarray_umath import (  # type: ignore[import-not-found]
+        __cpu_features__ as features,
+    )
 
     if not needs_onednn_guard(version("mindspore"), features.get("AVX512F", False)):
         return
     if "ONEDNN_MAX_CPU_ISA" in os.environ or "DNNL_MAX_CPU_ISA" in os.environ:
         return
     os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX2"
-    log.info("set ONEDNN_MAX_CPU_ISA=AVX2: this MindSpore's convolutions are 100x slower without")
+    log.info(
+        "using ONEDNN_MAX_CPU_ISA=AVX2: this MindSpore's convolutions are 100 times slower without"
+    )
 
 
 def setup_device(
     target: str = "auto",
     mode: str = "graph",
     device_id: int = 0,
-    seed=None,
+    seed: int | None = None,
     join: bool = False,
 ) -> Device:
     """Choose device and execution mode for this process and say which.
@@ -113,10 +141,10 @@ def setup_device(
     Args:
         target: `auto`, `Ascend`, `GPU` or `CPU`. `auto` takes the first that is there.
         mode: `graph` or `pynative`.
-        device_id: which device of the target.
-        seed: of MindSpore's random streams; None leaves them alone.
-        join: train together with the other processes that `msrun` started, if it did. Its
-            scheduler stays in here until they end, and exits.
+        device_id: number of the device, of several of the target.
+        seed: seed of MindSpore's random streams; None leaves them alone.
+        join: train together with the other processes, if `msrun` started any. Its scheduler stays
+            in here until they end, and exits.
 
     Raises:
         UserError: the target, or the device of that number, is not there.
@@ -162,9 +190,10 @@ def _join_workers():
     import mindspore as ms
     from mindspore import communication
 
-    workers = int(os.environ.get("MS_WORKER_NUM", 2))
-    with watch_workers(workers):
+    try:
         communication.init()
+    except RuntimeError as error:  # also in the scheduler, which is no worker itself
+        raise WorkerLost(str(error).strip().splitlines()[0]) from error
     rank, workers = communication.get_rank(), communication.get_group_size()
     if workers > 1:
         ms.set_auto_parallel_context(
@@ -176,11 +205,7 @@ def _join_workers():
 
 
 def check_precision(amp: str, target: str) -> None:
-    """Whether a target can compute in the precision `amp`: `O0`, `O2` or `bf16`.
-
-    Raises:
-        UserError: it cannot.
-    """
+    """Raise UserError if a target cannot compute in the precision `amp`: `O0`, `O2` or `bf16`."""
     if amp == "bf16" and target != "Ascend":
         raise UserError(
             f"device.amp bf16 is not available on {target}: MindSpore has bfloat16 convolutions "
@@ -202,8 +227,8 @@ def _count(target):
 
 
 @contextmanager
-def quiet_mindspore():
-    """Silences MindSpore's own log where it only alarms, such as over a device that is absent."""
+def quiet_mindspore() -> Iterator[None]:
+    """Silence MindSpore's own log where it only alarms, such as over a device that is absent."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:

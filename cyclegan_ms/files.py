@@ -1,16 +1,30 @@
-"""Files that appear complete or not at all, and how a path is written in a line of text."""
+"""Files that appear complete or not at all, and checks of paths before the first long step."""
 
+import errno
 import os
 import shutil
+import tempfile
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["atomic_path", "remove_leftovers", "shown"]
+from cyclegan_ms.errors import UserError
+
+__all__ = [
+    "atomic_path",
+    "check_readable",
+    "check_writable",
+    "find_shipped",
+    "nearest_folder",
+    "remove_leftovers",
+    "shown",
+    "write_through",
+]
 
 
 @contextmanager
-def atomic_path(path):
-    """A temporary name beside `path`, moved to `path` at the end, or removed after an error."""
+def atomic_path(path) -> Iterator[Path]:
+    """Give a temporary name beside `path`; move it to `path` at the end, remove it on an error."""
     path = Path(path)
     # Without the name itself, which may be as long as a name can be.
     temporary = path.with_name(f".{os.getpid()}.tmp{path.suffix}")
@@ -19,6 +33,14 @@ def atomic_path(path):
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_through(path, data: bytes) -> None:
+    """Write a file and wait until it is on the disk."""
+    with open(path, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def remove_leftovers(folder) -> None:
@@ -31,6 +53,55 @@ def remove_leftovers(folder) -> None:
 
 
 def shown(path) -> str:
-    """A path for a line of text, whatever characters its name has."""
+    """Return a path as printable text, whatever characters its name has."""
     text = os.fsencode(path).decode("utf-8", "backslashreplace")
     return text if text.isprintable() else repr(text)
+
+
+def check_readable(path, flag: str = "") -> None:
+    """Raise UserError unless the file exists and can be opened.
+
+    Args:
+        path: the file.
+        flag: the flag that named it, for the message.
+    """
+    called = f"{flag} {path}".strip()
+    try:
+        if not Path(path).is_file():
+            raise UserError(f"{called}: no such file")
+        open(path, "rb").close()
+    except OSError as error:
+        raise UserError(f"{called}: {error.strerror}") from error
+
+
+def check_writable(folder, flag: str = "--output") -> None:
+    """Raise UserError unless files can be made in a folder, existing or not. Leaves no trace."""
+    place = nearest_folder(folder)
+    try:
+        if not place.is_dir():
+            raise OSError(errno.ENOTDIR, f"{place} is a file, not a folder")
+        tempfile.TemporaryFile(dir=place).close()
+    except OSError as error:
+        raise UserError(
+            f"{flag} {folder}: cannot be written ({error.strerror}); choose another place"
+        ) from error
+
+
+def nearest_folder(path) -> Path:
+    """Return the path itself, or the nearest parent that exists."""
+    path = Path(path)
+    return next(place for place in (path, *path.parents) if os.path.lexists(place))
+
+
+def find_shipped(kind: str) -> Path:
+    """Return the folder of files that come with the package.
+
+    Args:
+        kind: `configs` or `sample`.
+
+    A wheel brings them inside the package; a checkout has them at its top, outside of it.
+    """
+    package = Path(__file__).resolve().parent
+    outside = {"configs": package.parent / "configs", "sample": package.parent / "data/sample"}
+    inside = package / "shipped" / kind
+    return inside if inside.is_dir() else outside[kind]

@@ -16,7 +16,7 @@ _NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopRequest:
-    """Whether this process was asked to stop, and by which signal (`caught`, or None)."""
+    """Notes whether this process was asked to stop, and by which signal (`caught`, or None)."""
 
     def __init__(self):
         self.caught: signal.Signals | None = None
@@ -26,11 +26,11 @@ class StopRequest:
         self.before: dict = {}
 
     def watch(self, words: str = "finishing this step and saving; once more ends at once") -> None:
-        """For programs, before MindSpore is imported: no handler of its can run any more.
+        """Take both signals over, before MindSpore is imported; for programs.
 
-        Both signals are blocked in this thread, and so in all that it starts later, and taken from
-        the queue by a thread that waits for them. The first is answered with `words`, if any, a
-        second one ends the process at once.
+        They are blocked in this thread, and so in all that it starts later, and taken from the
+        queue by a thread that waits for them: no handler of MindSpore's can run any more. The first
+        signal is answered with `words`, if any; a second one ends the process at once.
         """
         signal.pthread_sigmask(signal.SIG_BLOCK, _NUMBERS)
         self.watching = True
@@ -47,8 +47,10 @@ class StopRequest:
         os._exit(128 + signal.sigwait(_NUMBERS))
 
     def interrupt(self) -> None:
-        """For programs that `watch` and have nothing to finish, once MindSpore is imported (an
-        import does not survive it): a signal, also one that came before, is a KeyboardInterrupt.
+        """Turn a signal, also one that came before, into a KeyboardInterrupt.
+
+        For programs that `watch` and have nothing to finish. Call it once MindSpore is imported:
+        an import does not survive the exception.
         """
         with self.lock:
             self.raising, caught = True, self.caught
@@ -56,10 +58,10 @@ class StopRequest:
             raise KeyboardInterrupt
 
     def install(self) -> None:
-        """For callers inside of a process, such as a notebook, once the first step is done.
+        """Note signals by ordinary handlers; for callers inside of a process, such as a notebook.
 
-        MindSpore's handler of SIGINT comes back with every graph, but sends SIGTERM to its own
-        process, which is noted here.
+        Call it once the first step is done. MindSpore's handler of SIGINT comes back with every
+        graph, but sends SIGTERM to its own process, which is noted here.
         """
         if not self.watching and threading.current_thread() is threading.main_thread():
             for number in _NUMBERS:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Metrics of a run: scripts/evaluate.py --checkpoint RUN --data.root DIR --output report.json"""
+"""Measure a run: python scripts/evaluate.py --checkpoint RUN --output report.json"""
 
 import sys
 from pathlib import Path

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Export: scripts/export.py --checkpoint RUN --direction a2b --format onnx --output FILE.onnx"""
+"""Export: python scripts/export.py --checkpoint RUN --direction a2b --format onnx --output F"""
 
 import sys
 from pathlib import Path

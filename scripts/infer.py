@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Convert images: python scripts/infer.py --checkpoint RUN --direction a2b --input A --output B"""
+"""Translate: python scripts/infer.py --checkpoint RUN --direction a2b --input A --output B"""
 
 import sys
 from pathlib import Path

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Set-up and main job: make an environment, train on the shipped sample, convert its test images.
+# Set-up and main job: make an environment, train on the shipped sample, translate its test images.
 #
 #   bash scripts/quickstart.sh [RUN_FOLDER]      default: runs/quickstart
 #
@@ -15,7 +15,7 @@ fi
 
 source scripts/setup_env.sh .venv "."
 
-python scripts/train.py --config configs/quickstart.yaml --output "$run"
+python scripts/train.py --config quickstart --output "$run"
 for direction in apple2orange orange2apple; do
     split=$([ $direction = apple2orange ] && echo testA || echo testB)
     python scripts/infer.py --checkpoint "$run" --direction $direction \

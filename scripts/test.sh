@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Set-up and tests: make an environment, install with [dev], lint, run all tests, two at a time.
+# Set-up and tests: make an environment, install with [dev], check style, spelling, types and import
+# rules, run all tests, two at a time.
 #
 #   bash scripts/test.sh [PYTEST_ARGUMENT ...]
 #
@@ -9,4 +10,7 @@ cd "$(dirname "$0")/.."
 source scripts/setup_env.sh ".venv-test-${MINDSPORE:-2.8.0}" ".[dev]"
 ruff check .
 ruff format --check .
+codespell
+mypy
+lint-imports
 exec python -m pytest -n 2 --dist loadfile "$@"

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Train a CycleGAN: python scripts/train.py --config configs/apple2orange.yaml"""
+"""Train a CycleGAN: python scripts/train.py --config apple2orange"""
 
 import sys
 from pathlib import Path

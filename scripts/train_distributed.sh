@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Train on several devices of this machine, data-parallel, with MindSpore's own launcher.
 #
-#   bash scripts/train_distributed.sh 8 --device.target Ascend --config configs/apple2orange.yaml
-#   bash scripts/train_distributed.sh 2 --device.target GPU    --config configs/apple2orange.yaml
-#   bash scripts/train_distributed.sh 2 --device.target CPU    --config configs/quickstart.yaml
+#   bash scripts/train_distributed.sh 8 --device.target Ascend --config apple2orange
+#   bash scripts/train_distributed.sh 2 --device.target GPU    --config apple2orange
+#   bash scripts/train_distributed.sh 2 --device.target CPU    --config quickstart
 #
 # The first argument is the number of devices, all others go to train.py. Every device takes
 # data.batch_size images per domain and step: N of them train as one does with N times as many.

@@ -4,7 +4,7 @@ import fcntl
 
 import numpy as np
 import pytest
-from PIL import Image
+from helpers import draw_folder
 
 from cyclegan_ms.device import setup_device
 
@@ -47,15 +47,3 @@ def images(rng):
 def data_root(tmp_path):
     """A data folder of `draw_folder`."""
     return draw_folder(tmp_path / "data")
-
-
-def draw_folder(root):
-    """A data folder: 3 reddish images of A, 2 bluish of B, and one of each to test with."""
-    rng = np.random.default_rng(0)
-    for split, count in {"trainA": 3, "trainB": 2, "testA": 1, "testB": 1}.items():
-        (root / split).mkdir(parents=True)
-        for i in range(count):
-            pixels = rng.integers(0, 80, (40, 48, 3), dtype=np.uint8)
-            pixels[..., 0 if split.endswith("A") else 2] += 150
-            Image.fromarray(pixels).save(root / split / f"{i}.png")
-    return root

@@ -14,10 +14,12 @@ from pytorch_reference import Discriminator, Generator, Reference, copy_weights
 
 from cyclegan_ms.cli import command
 from cyclegan_ms.config import Config, build_config, config_parser
-from cyclegan_ms.cyclegan import build_networks, learning_rates
-from cyclegan_ms.data import UnpairedStream, epoch_steps, iterate, load_domains
+from cyclegan_ms.data.domains import load_domains
+from cyclegan_ms.data.stream import UnpairedStream, epoch_steps, iterate
 from cyclegan_ms.device import setup_device
-from cyclegan_ms.image_pool import ImagePool
+from cyclegan_ms.model.image_pool import ImagePool
+from cyclegan_ms.training.cyclegan import build_networks
+from cyclegan_ms.training.schedule import learning_rates
 
 
 def epoch_length(config: Config) -> int:

@@ -5,7 +5,7 @@ import pytest
 
 import mindspore as ms
 
-from cyclegan_ms.classifier import train_classifier
+from cyclegan_ms.evaluate.classifier import train_classifier
 
 
 def noise(rng, count, red=0.0):

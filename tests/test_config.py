@@ -12,12 +12,12 @@ from cyclegan_ms.config import (
     LossConfig,
     ModelConfig,
     TrainConfig,
-    UserError,
     build_config,
     config_parser,
     load_config,
     save_config,
 )
+from cyclegan_ms.errors import UserError
 
 ROOT = Path(__file__).parents[1]
 

@@ -1,453 +1,291 @@
-"""Files and folders: names, places, options, and a corpus of odd and broken files."""
+"""Weights across frameworks: PyTorch files of every age, the tutorial's checkpoints, bad files."""
 
 import os
-import stat
+import pickle
+import subprocess
+import sys
+import zipfile
+from collections import OrderedDict
+from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import ExifTags, Image, ImageCms
-from test_resume import no_file_larger_than
-from test_translate import Negative
+import torch
+from pytorch_reference import Discriminator, Generator
 
-from cyclegan_ms.config import UserError
-from cyclegan_ms.convert import Options, convert, plan
-from cyclegan_ms.files import shown
-from cyclegan_ms.interrupt import StopRequest
-from cyclegan_ms.translate import Translator
+import mindspore as ms
 
+from cyclegan_ms.errors import UserError
+from cyclegan_ms.model.spec import GeneratorSpec
+from cyclegan_ms.model.tutorial import TutorialDiscriminator, TutorialGenerator
+from cyclegan_ms.weights.checkpoint import load_generator, save_generator
+from cyclegan_ms.weights.convert import export_pytorch, import_generator
+from cyclegan_ms.weights.torch_files import read_state_dict
 
-def draw(path, size=(9, 7), color="red", mode="RGB", **options):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new(mode, size, color).save(path, **options)
-
-
-def run(source, output, translator=None, back=None, **options):
-    options = Options(**options)
-    return convert(
-        translator or Translator(Negative()), plan(source, output, options), options, back
-    )
+ROOT = Path(__file__).parents[1]
+SMALL_TUTORIAL = Path(__file__).parent / "reference" / "tutorial_g_a_small.ckpt"
 
 
-def names(folder):
-    return {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
+@pytest.fixture
+def reference():
+    torch.manual_seed(0)
+    return Generator(w=4, blocks=6)
 
 
-# ------------------------------------------------------------------------- names and places
+def assert_same_function(imported, reference, images):
+    x = images(2, 3, 32)
+    with torch.no_grad():
+        expected = reference(torch.from_numpy(x)).numpy()
+    assert np.abs(imported.generator(ms.Tensor(x)).asnumpy() - expected).max() < 1e-5
 
 
-def test_names_are_kept(tmp_path):
-    source, output = tmp_path / "in", tmp_path / "out"
-    for name in ("a.jpg", "b.PNG", "sub/c.webp", "d.gif", "d.png", "e.f.tif"):
-        draw(source / name)
-    result = run(source, output)
-    assert names(output) == {"a.jpg", "b.PNG", "sub/c.webp", "d.png", "d_gif.png", "e.f.tif"}
-    assert len(result.written) == 6 and not result.failed
-    for path in result.written:
-        image = Image.open(path)
-        assert image.size == (9, 7)
-        # The negative of red is cyan; WebP and JPEG are lossy.
-        assert np.abs(np.asarray(image.convert("RGB"), int) - [0, 255, 255]).max() < 12
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "before 1.6"])
+def test_pytorch_files(reference, zipped, tmp_path, images):
+    path = tmp_path / "horse2zebra.pth"
+    torch.save(reference.state_dict(), path, _use_new_zipfile_serialization=zipped)
+    for name, value in read_state_dict(path).items():
+        assert np.array_equal(value, reference.state_dict()[name].numpy())
+    imported = import_generator(path)
+    assert imported.found == "PyTorch ResNet generator, 6 blocks, width 4"
+    assert (imported.spec.direction, imported.spec.domains) == ("a2b", ("horse", "zebra"))
+    assert imported.spec.blocks == 6
+    assert_same_function(imported, reference, images)
 
 
-def test_another_format_loses_nobody(tmp_path):
-    source, output = tmp_path / "in", tmp_path / "out"
-    for name, color in (
-        ("a.jpg", "red"),
-        ("a.png", "blue"),
-        ("a.bmp", "lime"),
-        ("a_jpg.png", "white"),
-    ):
-        draw(source / name, color=color)
-    run(source, output, format="png")
-    assert names(output) == {"a.png", "a_jpg.png", "a_jpg_jpg.png", "a_bmp.png"}
-    assert Image.open(output / "a.png").getpixel((0, 0)) == (255, 255, 0)
-    assert Image.open(output / "a_bmp.png").getpixel((0, 0)) == (255, 0, 255)
+def test_older_files_with_running_statistics_from_several_gpus(reference, tmp_path, images):
+    state = OrderedDict()
+    for name, value in reference.state_dict().items():
+        state[f"module.{name}"] = value
+    state["module.model.2.running_mean"] = torch.ones(4)
+    state["module.model.2.running_var"] = torch.ones(4)
+    state["module.model.2.num_batches_tracked"] = torch.tensor(7)
+    torch.save(state, tmp_path / "latest_net_G_B.pth")
+    imported = import_generator(tmp_path / "latest_net_G_B.pth")
+    assert "saved from several GPUs, unused running statistics left out" in imported.found
+    assert imported.spec.direction == "b2a"
+    assert_same_function(imported, reference, images)
 
 
-def test_quality_and_format(tmp_path, rng):
-    noise = Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8))
-    noise.save(tmp_path / "a.png")
-    sizes = []
-    for kind in ("jpg", "webp"):
-        for quality in (20, 95):
-            folder = tmp_path / f"{kind}{quality}"
-            run(tmp_path / "a.png", folder, format=kind, quality=quality)
-            sizes.append((folder / f"a.{kind}").stat().st_size)
-            assert Image.open(folder / f"a.{kind}").format == {"jpg": "JPEG", "webp": "WEBP"}[kind]
-    assert sizes[0] < sizes[1] / 2 and sizes[2] < sizes[3] / 2
+def test_views_half_precision_and_safetensors(tmp_path, reference, images):
+    state = {"a": torch.arange(12.0).reshape(3, 4).t(), "b": torch.arange(5).half()[1:4]}
+    torch.save(state, tmp_path / "views.pth")
+    read = read_state_dict(tmp_path / "views.pth")
+    assert read["a"].tolist() == state["a"].tolist()
+    assert read["b"].tolist() == [1, 2, 3]
+
+    from safetensors.torch import save_file
+
+    save_file(reference.state_dict(), tmp_path / "g.safetensors")
+    assert_same_function(import_generator(tmp_path / "g.safetensors"), reference, images)
 
 
-def test_bad_places(tmp_path):
-    source = tmp_path / "in"
-    with pytest.raises(UserError, match="no such file or folder"):
-        plan(source, tmp_path / "out", Options())
-    source.mkdir()
-    with pytest.raises(UserError, match="holds no image"):
-        plan(source, tmp_path / "out", Options())
-    draw(source / "x.png")
-    for inside in (source, source / "out"):
-        with pytest.raises(UserError, match="is --input or lies in it"):
-            plan(source, inside, Options())
-    with pytest.raises(UserError, match="lies in --output"):
-        plan(source, tmp_path, Options())
-    (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="cannot be written"):
-        plan(source, tmp_path / "file" / "below", Options())
-    with pytest.raises(UserError, match="cannot be written"):
-        plan(source, "/proc/nowhere", Options())
-    with pytest.raises(UserError, match=r"--output .*/x\.jpg: give a folder, such as "):
-        plan(source / "x.png", tmp_path / "x.jpg", Options())
-    plan(source, tmp_path / "out", Options())
-    assert not (tmp_path / "out").exists()  # not before there is something to put into it
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "x.png").write_text("mine")
+@pytest.mark.parametrize("ending", ["pth", "safetensors"])
+def test_round_trip_is_exact(ending, tmp_path):
+    spec = GeneratorSpec("b2a", ("cat", "dog"), width=4, blocks=6)
+    generator = spec.build()
+    save_generator(generator, spec, tmp_path / "g.ckpt")
+    export_pytorch(tmp_path / "g.ckpt", tmp_path / f"g.{ending}")
+    if ending == "pth":
+        state = torch.load(tmp_path / "g.pth", weights_only=True)
+        Generator(w=4, blocks=6).load_state_dict(state, strict=True)
+    imported = import_generator(tmp_path / f"g.{ending}")
+    if ending == "safetensors":
+        assert (imported.spec.direction, imported.spec.domains) == ("b2a", ("cat", "dog"))
     with pytest.raises(UserError, match="nothing is overwritten"):
-        plan(source, tmp_path / "out", Options())
-    assert (tmp_path / "out" / "x.png").read_text() == "mine"
-    assert names(tmp_path / "out") == {"x.png"}
-
-
-def test_skip_existing_does_the_rest(tmp_path):
-    source, output = tmp_path / "in", tmp_path / "out"
-    draw(source / "a.png")
-    run(source, output)
-    before = (output / "a.png").stat().st_mtime_ns
-    draw(source / "b.png")
-    result = run(source, output, skip_existing=True)
-    assert [p.name for p in result.skipped] == ["a.png"]
-    assert [p.name for p in result.written] == ["b.png"]
-    assert (output / "a.png").stat().st_mtime_ns == before
-
-
-def test_skip_existing_makes_only_what_is_missing(tmp_path):
-    source, output = tmp_path / "in", tmp_path / "out"
-    draw(source / "a.png")
-    both = Translator(Negative())
-    run(source, output)
-    result = run(source, output, both, both, skip_existing=True, cycle=True)
-    assert len(result.written) == 1 and names(output) == {"a.png", "a_cycle.png"}
-    (output / "a.png").unlink()
-    (output / "a_cycle.png").write_text("mine")
-    run(source, output, both, both, skip_existing=True, cycle=True)
-    assert (output / "a_cycle.png").read_text() == "mine"
-    assert Image.open(output / "a.png").size == (9, 7)
-
-
-def test_long_names(tmp_path):
-    draw(tmp_path / "in" / ("a" * 250 + ".png"))
-    assert len(run(tmp_path / "in", tmp_path / "out").written) == 1
-    with pytest.raises(UserError, match="File name too long"):
-        plan("a" * 300, tmp_path / "other", Options())
-
-
-def test_other_files_are_counted(tmp_path, caplog):
-    draw(tmp_path / "in" / "a.png")
-    (tmp_path / "in" / "notes.txt").touch()
-    (tmp_path / "in" / ".hidden.png").touch()
-    with caplog.at_level("INFO", "cyclegan_ms"):
-        run(tmp_path / "in", tmp_path / "out")
-    assert "left out 1 files whose names do not end like an image's" in caplog.text
-
-
-def test_stopping_finishes_the_batch(tmp_path):
-    for index in range(5):
-        draw(tmp_path / "in" / f"{index}.png")
-    stop = StopRequest()
-
-    class Stopping(Negative):
-        def __call__(self, pixels):
-            stop.caught = 2
-            return super().__call__(pixels)
-
-    options = Options(batch_size=2)
-    jobs = plan(tmp_path / "in", tmp_path / "out", options)
-    result = convert(Translator(Stopping()), jobs, options, stop=stop)
-    assert [p.name for p in result.written] == ["0.png", "1.png"]
-    assert result.unfinished == 3 and names(tmp_path / "out") == {"0.png", "1.png"}
-
-
-# ----------------------------------------------------------------------------------- options
-
-
-def test_batches_are_of_one_size(tmp_path):
-    for index, size in enumerate([(9, 7), (9, 7), (9, 7), (12, 7), (9, 7), (9, 7)]):
-        draw(tmp_path / "in" / f"{index}.png", size)
-    shapes = []
-
-    class Spy(Negative):
-        def __call__(self, pixels):
-            shapes.append(len(pixels))
-            return super().__call__(pixels)
-
-    result = run(tmp_path / "in", tmp_path / "out", Translator(Spy()), batch_size=2)
-    assert shapes == [2, 1, 1, 2] and len(result.written) == 6
-
-
-def test_a_batch_that_is_too_large_is_done_one_by_one(tmp_path):
-    for index in range(3):
-        draw(tmp_path / "in" / f"{index}.png")
-
-    class Small(Negative):
-        def __call__(self, pixels):
-            if len(pixels) > 1:
-                raise RuntimeError("out of memory")
-            return super().__call__(pixels)
-
-    result = run(tmp_path / "in", tmp_path / "out", Translator(Small()), batch_size=3)
-    assert len(result.written) == 3 and not result.failed
-
-
-def test_side_by_side_and_cycle(tmp_path):
-    draw(tmp_path / "in" / "a.png")
-    both = Translator(Negative())
-    run(tmp_path / "in", tmp_path / "row", both, both, side_by_side=True, cycle=True)
-    row = Image.open(tmp_path / "row" / "a.png")
-    assert row.size == (27, 7)
-    assert [row.getpixel((x, 3)) for x in (4, 13, 22)] == [(255, 0, 0), (0, 255, 255), (255, 0, 0)]
-    assert names(tmp_path / "row") == {"a.png"}
-    run(tmp_path / "in", tmp_path / "pair", both, both, cycle=True)
-    assert names(tmp_path / "pair") == {"a.png", "a_cycle.png"}
-    assert Image.open(tmp_path / "pair" / "a_cycle.png").getpixel((0, 0)) == (255, 0, 0)
-    draw(tmp_path / "in" / "a_cycle.png")
-    with pytest.raises(UserError, match="both a result and a reconstruction"):
-        plan(tmp_path / "in", tmp_path / "other", Options(cycle=True))
-
-
-# ------------------------------------------------------------------------- what a file carries
-
-
-def test_exif_and_profile_pass_through(tmp_path):
-    exif = Image.Exif()
-    exif[ExifTags.Base.Artist] = "me"
-    exif[ExifTags.Base.Orientation] = 6
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    exif.get_ifd(0x8769)[ExifTags.Base.DateTimeOriginal] = "2026:11:23 11:00:00"
-    for kind in ("jpg", "png", "webp", "tif"):
-        draw(tmp_path / "in" / f"a.{kind}", (9, 7), exif=exif, icc_profile=profile)
-    assert len(run(tmp_path / "in", tmp_path / "out").written) == 4
-    for kind in ("jpg", "png", "webp", "tif"):
-        image = Image.open(tmp_path / "out" / f"a.{kind}")
-        assert image.size == (7, 9)
-        assert image.getexif()[ExifTags.Base.Artist] == "me"
-        if kind != "tif":  # where Pillow does not write this block
-            taken = image.getexif().get_ifd(0x8769)[ExifTags.Base.DateTimeOriginal]
-            assert taken == "2026:11:23 11:00:00"
-        assert image.getexif().get(ExifTags.Base.Orientation, 1) == 1
-        assert image.info["icc_profile"] == profile
-
-
-def test_a_profile_of_another_colour_space_is_left_out(tmp_path):
-    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
-    profile[16:20] = b"CMYK"
-    draw(tmp_path / "a.jpg", mode="CMYK", color=(0, 255, 255, 0), icc_profile=bytes(profile))
-    result = run(tmp_path / "a.jpg", tmp_path / "out")
-    assert "another colour space" in result.notes[0][1]
-    assert "icc_profile" not in Image.open(tmp_path / "out" / "a.jpg").info
-
-
-def test_damaged_and_oversized_exif(tmp_path):
-    draw(tmp_path / "in" / "bad.jpg", exif=b"Exif\0\0junkjunkjunk")
-    exif = Image.Exif()
-    exif[ExifTags.Base.ImageDescription] = "x" * 70000
-    draw(tmp_path / "in" / "long.png", exif=exif)
-    result = run(tmp_path / "in", tmp_path / "out", format="jpg")
-    assert names(tmp_path / "out") == {"bad.jpg", "long.jpg"}
-    assert {path.name: note for path, note in result.notes} == {
-        "bad.jpg": "its EXIF data is damaged and left out",
-        "long.png": "its EXIF data is too long and left out",
-    }
-
-
-def test_sixteen_bits_with_a_transparent_value(tmp_path):
-    values = np.linspace(0, 65535, 63).astype(np.uint16).reshape(7, 9)
-    Image.fromarray(values).save(tmp_path / "a.png", transparency=0)
-    run(tmp_path / "a.png", tmp_path / "out")
-    result = np.asarray(Image.open(tmp_path / "out" / "a.png"))
-    assert result[0, 0, 3] == 0 and (result.reshape(-1, 4)[1:, 3] == 255).all()
-    expected = 255 - np.round(values / 257)
-    assert np.abs(result[..., 0].astype(int) - expected).max() <= 1
-
-
-def test_a_gray_result_has_no_profile_of_colours(tmp_path):
-    class ToGray(Negative):
-        def __call__(self, pixels):
-            return super().__call__(pixels)[:, :1]
-
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    draw(tmp_path / "a.jpg", icc_profile=profile)
-    result = run(tmp_path / "a.jpg", tmp_path / "out", Translator(ToGray()))
-    image = Image.open(tmp_path / "out" / "a.jpg")
-    assert image.mode == "L" and "icc_profile" not in image.info
-    assert "another colour space" in result.notes[0][1]
-
-
-def test_whatever_an_engine_raises_is_a_failure(tmp_path):
-    for name in ("a.png", "b.png"):
-        draw(tmp_path / "in" / name, color="red" if name == "a.png" else "blue")
-
-    class Moody(Negative):
-        def __call__(self, pixels):
-            if pixels[0, 0, 0, 0] > 0:
-                raise Exception("bad allocation")
-            return super().__call__(pixels)
-
-    result = run(tmp_path / "in", tmp_path / "out", Translator(Moody()), batch_size=2)
-    assert [(p.name, reason) for p, reason in result.failed] == [("a.png", "bad allocation")]
-    assert names(tmp_path / "out") == {"b.png"}
-
-
-def test_more_than_memory_is_a_failure(tmp_path):
-    draw(tmp_path / "strip.png", (1, 5000))
-    result = run(tmp_path / "strip.png", tmp_path / "out", Translator(Negative(), size=4096))
-    assert "4096x20480000 pixels need about" in result.failed[0][1]
-
-
-def test_alpha_is_laid_on_white_where_the_format_has_none(tmp_path):
-    draw(tmp_path / "a.png", mode="RGBA", color=(255, 255, 255, 0))
-    run(tmp_path / "a.png", tmp_path / "png")
-    assert Image.open(tmp_path / "png" / "a.png").getpixel((0, 0)) == (0, 0, 0, 0)
-    run(tmp_path / "a.png", tmp_path / "jpg", format="jpg")
-    assert min(Image.open(tmp_path / "jpg" / "a.jpg").getpixel((0, 0))) > 250
-
-
-# -------------------------------------------------------------------------------- the corpus
-
-
-def _truncated(path, fraction=0.5):
-    data = path.read_bytes()
-    path.write_bytes(data[: int(len(data) * fraction)])
-
-
-def make_corpus(folder):
-    """Every odd or broken file that we could think of."""
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    noise = Image.fromarray(rng.integers(0, 256, (40, 30, 3), dtype=np.uint8))
-    noise.save(folder / "truncated.jpg")
-    _truncated(folder / "truncated.jpg")
-    noise.save(folder / "whole.png")
-    data = (folder / "whole.png").read_bytes()
-    (folder / "whole.png").unlink()
-    header, pixels = data.index(b"IHDR"), data.index(b"IDAT")
-    checksum = pixels + 4 + int.from_bytes(data[pixels - 4 : pixels], "big")
-    for name, position in (
-        ("header_checksum.png", header + 4 + 13),
-        ("pixels_checksum.png", checksum),
-        ("pixels.png", pixels + 50),
+        export_pytorch(tmp_path / "g.ckpt", tmp_path / f"g.{ending}")
+    back = imported.generator
+    for (name, before), (_, after) in zip(
+        generator.parameters_and_names(), back.parameters_and_names()
     ):
-        broken = bytearray(data)
-        broken[position] ^= 0xFF
-        (folder / name).write_bytes(broken)
-    (folder / "zero.jpg").touch()
-    (folder / "text.jpg").write_text("To whom it may concern")
-    draw(folder / "one.png", (1, 1))
-    draw(folder / "strip.png", (1, 5000))
-    noise.convert("CMYK").save(folder / "cmyk.jpg")
-    palette = noise.quantize(8)
-    palette.save(folder / "palette.png", transparency=0)
-    Image.fromarray(np.full((9, 7), 40000, np.uint16)).save(folder / "sixteen.png")
-    Image.fromarray(np.linspace(0, 1, 63, dtype=np.float32).reshape(9, 7)).save(
-        folder / "float.tif"
+        assert np.array_equal(before.asnumpy(), after.asnumpy()), name
+
+
+class Evil:
+    def __reduce__(self):
+        return os.system, ("touch executed",)
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "before 1.6"])
+def test_malicious_pickles_are_refused(zipped, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"x": Evil()}, "evil.pth", _use_new_zipfile_serialization=zipped)
+    with pytest.raises(UserError, match=r"evil.pth: refused, its pickle asks for posix.system"):
+        import_generator("evil.pth")
+    Path("plain.pth").write_bytes(pickle.dumps(Evil()))
+    with pytest.raises(UserError, match="refused"):
+        import_generator("plain.pth")
+    assert not Path("executed").exists()
+
+
+class Layout:
+    """Pickles as torch._utils._rebuild_tensor_v2 of a one-element storage with a given layout."""
+
+    def __init__(self, shape, strides):
+        self.arguments = (torch.zeros(1).storage(), 0, shape, strides, False, OrderedDict())
+
+    def __reduce__(self):
+        return torch._utils._rebuild_tensor_v2, self.arguments
+
+
+@pytest.mark.filterwarnings("ignore:TypedStorage is deprecated")
+@pytest.mark.parametrize("shape,strides", [((10**8,), (0,)), ((5,), (1,)), ((2,), (-1,))])
+def test_layouts_outside_of_the_storage_are_refused(shape, strides, tmp_path):
+    torch.save({"model.1.weight": Layout(shape, strides)}, tmp_path / "x.pth")
+    with pytest.raises(UserError, match="or damaged"):
+        read_state_dict(tmp_path / "x.pth")
+
+
+def test_numbers_of_numpy_types_are_refused(tmp_path):
+    """They could overflow; a pickle can make them only through a storage's class."""
+    stream = (
+        b"\x80\x02}X\x01\x00\x00\x00actorch\nLongStorage\nK\x05\x85Rs."  # {"a": LongStorage(5)}
     )
-    exif = Image.Exif()
-    exif[ExifTags.Base.Orientation] = 8
-    noise.save(folder / "rotated.jpg", exif=exif)
-    noise.save(folder / "progressive.jpg", progressive=True)
-    noise.save(folder / "animated.gif", save_all=True, append_images=[noise.rotate(90), noise])
-    for name in ("with space.png", "苹果.png", "quo'te\".png", "new\nline.png"):
-        draw(folder / name)
-    (folder / "loop.png").symlink_to("loop.png")
-    (folder / "dangling.png").symlink_to("nowhere.png")
-    (folder / "folder.png").mkdir()
-    draw(folder / "folder.png" / "deep.png")
-    (folder / "circle").symlink_to(".")
-    draw(folder / "locked.png")
-    os.chmod(folder / "locked.png", 0)
-    os.mkfifo(folder / "pipe.png")
-    draw(folder / "large.png", (10000, 5000), 0, "L")
+    with zipfile.ZipFile(tmp_path / "x.pth", "w") as archive:
+        archive.writestr("x/data.pkl", stream)
+    with pytest.raises(UserError, match="or damaged"):
+        read_state_dict(tmp_path / "x.pth")
 
 
-CONVERTED = {  # name of the result: width and height
-    "pixels_checksum.png": (30, 40),  # every pixel is there
-    "one.png": (1, 1),
-    "strip.png": (1, 5000),
-    "cmyk.jpg": (30, 40),
-    "palette.png": (30, 40),
-    "sixteen.png": (7, 9),
-    "float.tif": (7, 9),
-    "rotated.jpg": (40, 30),
-    "progressive.jpg": (30, 40),
-    "animated.png": (30, 40),
-    "with space.png": (9, 7),
-    "苹果.png": (9, 7),
-    "quo'te\".png": (9, 7),
-    "new\nline.png": (9, 7),
-    "folder.png/deep.png": (9, 7),
-}
-FAILED = {
-    "truncated.jpg": "truncated",
-    "header_checksum.png": "not an image, or damaged",
-    "pixels.png": "broken data stream",
-    "zero.jpg": "not an image",
-    "text.jpg": "not an image",
-    "loop.png": "Too many levels of symbolic links",
-    "dangling.png": "a link that leads nowhere",
-    "pipe.png": "not a regular file",
-    "large.png": "10000x5000 pixels, more than --max_megapixels 40",
-}
-NOTES = {
-    "sixteen.png": "reduced to 8 bits",
-    "float.tif": "reduced to 8 bits",
-    "animated.gif": "the first of 3 frames",
-}
+def broken(reference, tmp_path, kind):
+    path = tmp_path / f"{kind}.pth"
+    if kind == "truncated":
+        torch.save(reference.state_dict(), path)
+        path.write_bytes(path.read_bytes()[:20_000])
+    elif kind == "truncated_legacy":
+        torch.save(reference.state_dict(), path, _use_new_zipfile_serialization=False)
+        path.write_bytes(path.read_bytes()[:20_000])
+    elif kind == "text":
+        path.write_text("not weights")
+    elif kind == "unet":
+        torch.save({"model.model.0.weight": torch.zeros(64, 3, 4, 4)}, path)
+    elif kind == "discriminator":
+        torch.save(Discriminator(w=4).state_dict(), path)
+    elif kind == "batchnorm":
+        torch.save({**reference.state_dict(), "model.2.weight": torch.ones(4)}, path)
+    elif kind == "incomplete":
+        state = dict(reference.state_dict())
+        del state["model.4.bias"]
+        torch.save(state, path)
+    elif kind == "dropout":
+        state = {n.replace("block.5", "block.6"): v for n, v in reference.state_dict().items()}
+        torch.save(state, path)
+    elif kind == "numbers":
+        torch.save({"epoch": 3, "loss": 0.5}, path)
+    return path
 
 
-def test_corpus(tmp_path):
-    source, output = tmp_path / "in", tmp_path / "out"
-    make_corpus(source)
-    converted, failed = dict(CONVERTED), dict(FAILED)
-    if os.geteuid() == 0:  # nothing is locked for root
-        converted["locked.png"] = (9, 7)
-    else:
-        failed["locked.png"] = "Permission denied"
-    result = run(source, output, batch_size=3, max_megapixels=40)
-    os.chmod(source / "locked.png", stat.S_IRUSR | stat.S_IWUSR)
-    sizes = {}
-    for path in result.written:
-        with Image.open(path) as image:
-            image.load()
-            sizes[str(path.relative_to(output))] = image.size
-    assert sizes == converted
-    assert names(output) == set(converted)  # nothing half-written
-    reasons = {str(path.relative_to(source)): reason for path, reason in result.failed}
-    assert reasons.keys() == failed.keys()
-    for name, words in failed.items():
-        assert words in reasons[name], (name, reasons[name])
-    assert {path.name: note for path, note in result.notes} == NOTES
-    assert all("\n" not in shown(path) + reason for path, reason in result.failed)
+@pytest.mark.parametrize(
+    "kind,words",
+    [
+        ("missing", "no such file"),
+        ("truncated", "not a PyTorch file of weights, or damaged"),
+        ("truncated_legacy", "not a PyTorch file of weights, or damaged"),
+        ("text", "not a PyTorch file of weights, or damaged"),
+        ("unet", "a U-Net generator, not a ResNet generator"),
+        ("discriminator", "a PatchGAN discriminator, not a ResNet generator"),
+        ("batchnorm", "with batch normalisation"),
+        ("incomplete", "1 parameters are missing, such as model.4.bias"),
+        ("dropout", "parameters are missing, such as model.10.conv_block.5.bias"),
+        ("numbers", "something else than a dictionary of tensors"),
+    ],
+)
+def test_bad_files_get_a_sentence_and_nothing_is_written(kind, words, reference, tmp_path):
+    source, output = broken(reference, tmp_path, kind), tmp_path / "out.ckpt"
+    with pytest.raises(UserError) as error:
+        import_generator(source)
+    assert words in str(error.value)
+    assert str(error.value).count("\n") == 0
+    script = ROOT / "scripts" / "convert_weights.py"
+    if kind in ("unet", "missing"):
+        command = [sys.executable, str(script), f"--input={source}", f"--output={output}"]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert not output.exists()
 
 
-@pytest.mark.parametrize("ending", ["jpg", "png", "webp", "bmp", "tif"])
-def test_a_full_disk_keeps_no_part_of_a_picture(tmp_path, rng, ending):
-    """Pillow's JPEG encoder passes over a write that was cut short."""
-    (tmp_path / "in").mkdir()
-    for name in "ab":
-        noise = Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8))
-        noise.save(tmp_path / "in" / f"{name}.{ending}")
-    with no_file_larger_than(1500):
-        result = run(tmp_path / "in", tmp_path / "out")
-    assert not result.written and not names(tmp_path / "out")
-    assert [reason for _, reason in result.failed] == ["File too large"] * 2
+def test_writing_pth_without_pytorch_says_what_to_install(tmp_path, monkeypatch):
+    spec = GeneratorSpec("a2b", ("a", "b"), width=4, blocks=1)
+    save_generator(spec.build(), spec, tmp_path / "g.ckpt")
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(UserError, match="pip install torch"):
+        export_pytorch(tmp_path / "g.ckpt", tmp_path / "g.pth")
+    assert not (tmp_path / "g.pth").exists()
 
 
-def test_fifty_megapixels_when_the_limit_allows(tmp_path):
-    draw(tmp_path / "large.png", (10000, 5000), 0, "L")
-    result = run(tmp_path / "large.png", tmp_path / "out", Translator(Negative(), size=64))
-    assert not result.failed
-    assert Image.open(result.written[0]).size == (10000, 5000)
+# ------------------------------------------------------------------ the tutorial's checkpoints
 
 
-def test_names_in_a_line_of_text():
-    assert shown("plain 苹果.png") == "plain 苹果.png"
-    assert shown("two\nlines.png") == "'two\\nlines.png'"
-    assert shown(os.fsdecode(b"latin\xe9.png")) == "latin\\xe9.png"
+def test_a_checkpoint_that_the_notebook_saved(images):
+    imported = import_generator(SMALL_TUTORIAL, blocks=3)
+    assert imported.found == (
+        "tutorial variant, one block applied 3 times, width 4, direction a2b, "
+        "moving statistics never trained: its normalisation is the identity"
+    )
+    golden = np.load(SMALL_TUTORIAL.parent / "tutorial_golden.npz")
+    for name, parameter in imported.generator.parameters_and_names():
+        if parameter.requires_grad:
+            after = golden[f"after2/net_rg_a.{name}"]
+            assert np.array_equal(parameter.asnumpy(), after), name
+
+
+def saved_by_notebook(path, generator, prefix="net_rg_b."):
+    parameters = [{"name": prefix + n, "data": p} for n, p in generator.parameters_and_names()]
+    ms.save_checkpoint(parameters, str(path))
+    return path
+
+
+def test_nine_blocks_and_trained_statistics(tmp_path, images):
+    generator = TutorialGenerator(width=4, blocks=9, shared=False).set_train(False)
+    for name, parameter in generator.parameters_and_names():
+        if name.endswith("moving_variance"):
+            parameter.set_data(ms.Tensor(np.full(parameter.shape, 4.0, np.float32)))
+    path = saved_by_notebook(tmp_path / "g_b_6.ckpt", generator)
+    imported = import_generator(path)
+    assert "9 blocks, width 4, direction b2a, trained moving statistics" in imported.found
+    x = ms.Tensor(images())
+    assert np.array_equal(imported.generator(x).asnumpy(), generator(x).asnumpy())
+
+
+def test_without_moving_statistics(tmp_path):
+    generator = TutorialGenerator(width=4, blocks=9)
+    parameters = [
+        {"name": n, "data": p} for n, p in generator.parameters_and_names() if p.requires_grad
+    ]
+    ms.save_checkpoint(parameters, str(tmp_path / "g_a.ckpt"))
+    imported = import_generator(tmp_path / "g_a.ckpt")
+    assert "one block applied 9 times" in imported.found
+    assert "direction not stored, no moving statistics stored" in imported.found
+    assert imported.spec.direction == "a2b"
+
+
+def test_other_checkpoints_are_refused(tmp_path):
+    path = saved_by_notebook(tmp_path / "d_a_6.ckpt", TutorialDiscriminator(width=4), "net_d_a.")
+    with pytest.raises(UserError, match="a discriminator of the tutorial's notebook"):
+        import_generator(path)
+    spec = GeneratorSpec("a2b", ("a", "b"), width=4, blocks=1)
+    save_generator(spec.build(), spec, tmp_path / "ours.ckpt")
+    with pytest.raises(UserError, match="already a generator of cyclegan_ms"):
+        import_generator(tmp_path / "ours.ckpt")
+    (tmp_path / "text.ckpt").write_text("x")
+    with pytest.raises(UserError, match="not a MindSpore checkpoint"):
+        import_generator(tmp_path / "text.ckpt")
+
+
+def test_converted_files_serve_inference(tmp_path, data_root):
+    scripts = ROOT / "scripts"
+
+    def run(name, *arguments):
+        command = [sys.executable, str(scripts / name), *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    converted = tmp_path / "apple2orange.ckpt"
+    arguments = ("--input", SMALL_TUTORIAL, "--output", converted, "--blocks", 3)
+    said = run("convert_weights.py", *arguments, "--domains", "apple", "orange")
+    assert "tutorial variant, one block applied 3 times" in said
+    _, spec = load_generator(converted)
+    assert (spec.variant, spec.shared_blocks, spec.name) == ("tutorial", True, "apple2orange")
+    said = run(
+        "infer.py", "--checkpoint", converted, "--direction", "apple2orange",
+        "--input", data_root / "testA", "--output", tmp_path / "out",
+    )  # fmt: skip
+    assert said.startswith("1 translated, 0 skipped, 0 failed")

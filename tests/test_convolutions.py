@@ -6,7 +6,7 @@ import pytest
 import mindspore as ms
 from mindspore import nn
 
-from cyclegan_ms.convolutions import LeanConv2d, NarrowConv2d
+from cyclegan_ms.model.convolutions import LeanConv2d, NarrowConv2d
 
 
 def relative(ours, theirs):

@@ -9,22 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cyclegan_ms.config import DataConfig, UserError
-from cyclegan_ms.data import (
-    FolderDomain,
-    UnpairedStream,
-    augment,
-    create_dataset,
-    epoch_steps,
-    find_images,
-    from_chw,
-    iterate,
-    load_domains,
-    read_image,
-    to_chw,
-)
-from cyclegan_ms.prepare import write_mindrecord
-from cyclegan_ms.resume import fingerprint
+from cyclegan_ms.config import DataConfig
+from cyclegan_ms.data.domains import FolderDomain, load_domains, load_readable
+from cyclegan_ms.data.images import find_images, from_chw, read_image, to_chw
+from cyclegan_ms.data.prepare import write_mindrecord
+from cyclegan_ms.data.stream import UnpairedStream, augment, create_dataset, epoch_steps, iterate
+from cyclegan_ms.errors import UserError
+from cyclegan_ms.training.resume import fingerprint
 
 SMALL = DataConfig(load_size=36, crop_size=32)
 
@@ -122,12 +113,16 @@ def test_unreadable_files_are_skipped_with_one_warning_each(data_root, caplog):
     (folder / "00_text.jpg").write_text("this is no image")
     whole = (folder / "0.png").read_bytes()
     (folder / "01_cut.png").write_bytes(whole[: len(whole) // 2])
-    domain = FolderDomain(folder)
+    domain, broken = FolderDomain(folder), set()
     assert len(domain) == 4  # the cut one still looks like an image
+    assert domain.where(1).name == "01_cut.png"
+    assert [path.name for path in domain.left_out] == ["00_text.jpg"]
     for _ in range(3):
-        cut = domain.load(1)
-        assert domain.paths[1].name == "01_cut.png"
-        assert np.array_equal(np.asarray(cut), np.asarray(domain.load(2)))
+        instead = load_readable(domain, 1, broken)
+        assert np.array_equal(np.asarray(instead), np.asarray(domain.load(2)))
+    assert broken == {1}
+    with pytest.raises(OSError, match="truncated"):
+        domain.load(1)
     assert [record.levelno for record in caplog.records] == [logging.WARNING] * 2
     text_file, cut_file = (record.getMessage() for record in caplog.records)
     assert text_file == f"skipped {folder / '00_text.jpg'}: not an image"
@@ -165,7 +160,7 @@ def test_nothing_left_to_decode(data_root):
     path = domain.paths[0]
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(UserError, match="none of its images can be decoded"):
-        domain.load(0)
+        load_readable(domain, 0, set())
 
 
 def test_max_images(data_root):

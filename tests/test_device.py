@@ -11,8 +11,8 @@ import pytest
 
 import mindspore as ms
 
-from cyclegan_ms.config import UserError
 from cyclegan_ms.device import Device, check_precision, needs_onednn_guard, setup_device
+from cyclegan_ms.errors import UserError
 
 ROOT = Path(__file__).parents[1]
 

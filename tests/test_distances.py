@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.linalg import sqrtm
 
-from cyclegan_ms.distances import frechet_distance, kernel_distance
+from cyclegan_ms.evaluate.distances import frechet_distance, kernel_distance
 
 
 def gaussian(rng, n, mean, covariance):

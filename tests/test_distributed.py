@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import draw_folder
+from helpers import draw_folder, wait_for_state
 from safetensors.numpy import load_file
-from test_resume import wait_for_state
 
-from cyclegan_ms.checkpoint import load_state
-from cyclegan_ms.config import Config, DataConfig, ModelConfig, TrainConfig, UserError, save_config
-from cyclegan_ms.trainer import train
+from cyclegan_ms.config import Config, DataConfig, ModelConfig, TrainConfig, save_config
+from cyclegan_ms.errors import UserError
+from cyclegan_ms.training import train
+from cyclegan_ms.training.state import load_state
 
 # Collectives on the CPU give a worker up that has had no turn for half a minute.
 pytestmark = pytest.mark.alone
@@ -30,10 +30,11 @@ import sys
 import numpy as np
 sys.path.insert(0, sys.argv[3])
 from cyclegan_ms.config import load_config
-from cyclegan_ms.trainer import train
+from cyclegan_ms.training import train
+from cyclegan_ms.training.state import Everything
 
 model = train(load_config(sys.argv[1]), sys.argv[2])
-np.savez(f"{sys.argv[2]}-{model.device.rank}.npz", **model.capture({"step": 0}).arrays)
+np.savez(f"{sys.argv[2]}-{model.device.rank}.npz", **Everything.of(model, {}).capture({"step": 0}).arrays)
 """
 
 

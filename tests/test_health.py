@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cyclegan_ms.health import Health
+from cyclegan_ms.training.health import Health
 
 
 @pytest.fixture

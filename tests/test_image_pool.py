@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cyclegan_ms.image_pool import ImagePool
+from cyclegan_ms.model.image_pool import ImagePool
 
 
 def numbered(i):

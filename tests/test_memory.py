@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cyclegan_ms.config import Config, DataConfig, DeviceConfig, ModelConfig
-from cyclegan_ms.memory import estimate, is_shortage, say_estimate
+from cyclegan_ms.training.memory import estimate, is_shortage, say_estimate
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -6,7 +6,8 @@ import pytest
 import mindspore as ms
 from mindspore import nn
 
-from cyclegan_ms.networks import InstanceNorm, PatchGANDiscriminator, ResNetGenerator
+from cyclegan_ms.model.layers import InstanceNorm
+from cyclegan_ms.model.networks import PatchGANDiscriminator, ResNetGenerator
 
 
 def count(cell):

@@ -3,17 +3,18 @@
 import numpy as np
 import pytest
 import torch
-from conftest import draw_folder
+from helpers import draw_folder
 from pytorch_reference import Discriminator, Generator, Reference, copy_weights
 from pytorch_training import train_reference
 
 import mindspore as ms
 
 from cyclegan_ms.config import Config, DataConfig, LossConfig, ModelConfig, TrainConfig
-from cyclegan_ms.cyclegan import CycleGAN, build_networks, learning_rates
-from cyclegan_ms.image_pool import ImagePool
-from cyclegan_ms.networks import PatchGANDiscriminator, ResNetGenerator
-from cyclegan_ms.trainer import train
+from cyclegan_ms.model.image_pool import ImagePool
+from cyclegan_ms.model.networks import PatchGANDiscriminator, ResNetGenerator
+from cyclegan_ms.training import train
+from cyclegan_ms.training.cyclegan import CycleGAN, build_networks
+from cyclegan_ms.training.schedule import learning_rates
 
 
 def relative(ours, theirs):

@@ -4,16 +4,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from test_trainer import tiny
+from helpers import tiny
 
 import mindspore as ms
 from mindspore import nn
 
-from cyclegan_ms.checkpoint import load_state
-from cyclegan_ms.config import DeviceConfig, UserError
-from cyclegan_ms.cyclegan import CycleGAN, ScaledStep, build_networks
+from cyclegan_ms.config import DeviceConfig
 from cyclegan_ms.device import setup_device
-from cyclegan_ms.trainer import train
+from cyclegan_ms.errors import UserError
+from cyclegan_ms.training import train
+from cyclegan_ms.training.cyclegan import CycleGAN, build_networks
+from cyclegan_ms.training.state import load_state
+from cyclegan_ms.training.steps import ScaledStep
 
 O2 = DeviceConfig(amp="O2")
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cyclegan_ms.config import UserError
-from cyclegan_ms.prepare import Source, download, prepare_archive, unpack
+from cyclegan_ms.data.prepare import Source, download, prepare_archive, unpack
+from cyclegan_ms.errors import UserError
 
 
 class Server(ThreadingHTTPServer):

@@ -3,33 +3,30 @@
 import json
 import os
 import random
-import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import draw_folder
+from helpers import draw_folder, no_file_larger_than, wait_for_state
 
-from cyclegan_ms.checkpoint import TrainingState, load_state, save_state
 from cyclegan_ms.config import (
     Config,
     DataConfig,
     ModelConfig,
     TrainConfig,
-    UserError,
     load_config,
     save_config,
 )
-from cyclegan_ms.cyclegan import TrainingStopped
-from cyclegan_ms.run_folder import RunFolder
-from cyclegan_ms.trainer import train
+from cyclegan_ms.errors import TrainingStopped, UserError
+from cyclegan_ms.training import train
+from cyclegan_ms.training.run_folder import RunFolder
+from cyclegan_ms.training.state import TrainingState, load_state, save_state
 
 ROOT = Path(__file__).parents[1]
 
@@ -195,17 +192,6 @@ def test_no_whole_state(tmp_path):
         load_state(tmp_path)
 
 
-@contextmanager
-def no_file_larger_than(size):
-    """As if the disk were full after so many bytes."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-
-
 def test_a_full_disk_leaves_the_last_state(tmp_path):
     save_state(state_at(1, 1), tmp_path, keep=2)
     with no_file_larger_than(2000), pytest.raises(OSError):
@@ -303,17 +289,6 @@ def start_training(root, run, *arguments, **options):
     )  # fmt: skip
 
 
-def wait_for_state(run, process, beyond=0, seconds=120):
-    """Until a state after step `beyond` is on the disk."""
-    latest = run / "checkpoints" / "latest"
-    end = time.monotonic() + seconds
-    while time.monotonic() < end and process.poll() is None:
-        if latest.exists() and int(latest.read_text().removeprefix("step_")) > beyond:
-            return
-        time.sleep(0.01)
-    raise AssertionError(process.communicate())
-
-
 @pytest.mark.parametrize("number,status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals_finish_the_step_save_and_say_how_to_go_on(straight, tmp_path, number, status):
     root, _ = straight
@@ -344,8 +319,8 @@ NOTEBOOK = """
 import os, signal, sys, threading, time
 from pathlib import Path
 from cyclegan_ms.config import load_config
-from cyclegan_ms.cyclegan import TrainingStopped
-from cyclegan_ms.trainer import train
+from cyclegan_ms.errors import TrainingStopped
+from cyclegan_ms.training import train
 
 run = Path(sys.argv[2])
 

@@ -32,7 +32,9 @@ def test_train_then_infer(data_root, tmp_path):
     done = script("infer", *inputs, "--direction", "apple2orange")
     assert done.returncode == 0, done.stderr
     last = done.stdout.splitlines()[-1]
-    assert last.startswith("1 converted, 0 skipped, 0 failed, ") and last.endswith(f"into {output}")
+    assert last.startswith("1 translated, 0 skipped, 0 failed, ") and last.endswith(
+        f"into {output}"
+    )
     assert Image.open(output / "0.png").size == Image.open(data_root / "testA/0.png").size
 
     again = script("infer", *inputs, "--direction", "apple2orange")
@@ -42,7 +44,7 @@ def test_train_then_infer(data_root, tmp_path):
     done = script("infer", *inputs, "--direction", "a2b")
     assert done.returncode == 1
     assert f"failed: {data_root}/testA/broken.png" in done.stderr
-    assert done.stdout.splitlines()[-1].startswith("1 converted, 0 skipped, 1 failed")
+    assert done.stdout.splitlines()[-1].startswith("1 translated, 0 skipped, 1 failed")
 
 
 def test_a_folder_that_may_not_be_entered_gets_a_line(capsys):

@@ -2,35 +2,22 @@
 
 import numpy as np
 import pytest
+from helpers import GENERATORS, generator
 
 import mindspore as ms
 
-from cyclegan_ms.checkpoint import GeneratorSpec
-from cyclegan_ms.tiles import translate_tiled
-
-
-def generator(variant):
-    """A generator whose weights are large enough for its outputs to differ from place to place."""
-    shared = variant == "tutorial"
-    spec = GeneratorSpec("a2b", ("a", "b"), 3, 1, 4, 2, variant, shared)
-    cell = spec.build().set_train(False)
-    scale = 0.1 if shared else 0.2  # nothing normalises the tutorial's, and rounding grows
-    for index, parameter in enumerate(cell.trainable_params()):
-        rng = np.random.default_rng(index)
-        values = rng.normal(0, scale, parameter.shape).astype(np.float32)
-        parameter.set_data(ms.Tensor(values))
-    return cell
+from cyclegan_ms.translate.tiles import translate_tiled
 
 
 # Tiles that divide the picture and such that leave slivers, of odd sides at lower resolutions; one
 # tile; the smallest picture; a strip.
-@pytest.mark.parametrize("variant", ["paper", "tutorial"])
+@pytest.mark.parametrize("name", GENERATORS)
 @pytest.mark.parametrize(
     "size,tile", [((64, 96), 32), ((100, 72), 36), ((40, 48), 64), ((8, 8), 32), ((8, 200), 64)]
 )
-def test_tiled_is_untiled(variant, size, tile, rng):
-    cell = generator(variant)
-    pixels = rng.uniform(-1, 1, (1, 3, *size)).astype(np.float32)
+def test_tiled_is_untiled(name, size, tile, rng):
+    cell = generator(name)
+    pixels = rng.uniform(-1, 1, (1, GENERATORS[name].in_channels, *size)).astype(np.float32)
     whole = cell(ms.Tensor(pixels)).asnumpy()
     assert whole.std() > 0.05
     assert np.abs(translate_tiled(cell, pixels, tile) - whole).max() < 1e-4
@@ -38,7 +25,7 @@ def test_tiled_is_untiled(variant, size, tile, rng):
 
 def test_tiles_on_their_own_would_not_do(rng):
     """What the sharing of statistics is for: a picture with a bright and a dark half."""
-    cell = generator("paper")
+    cell = generator("paper-3to1")
     pixels = rng.uniform(-0.2, 0.2, (1, 3, 64, 128)).astype(np.float32)
     pixels[..., :64] += 0.7
     pixels[..., 64:] -= 0.7

@@ -6,29 +6,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import draw_folder
+from helpers import draw_folder, tiny, weights
 from PIL import Image
 
-from cyclegan_ms.config import (
-    Config,
-    DataConfig,
-    ModelConfig,
-    TrainConfig,
-    UserError,
-    load_config,
-)
-from cyclegan_ms.cyclegan import CycleGAN, TrainingStopped, build_networks, learning_rates
+from cyclegan_ms.config import load_config
 from cyclegan_ms.device import setup_device
-from cyclegan_ms.report import read_metrics
-from cyclegan_ms.trainer import train
-
-
-def tiny(root="unused", **training):
-    return Config(
-        data=DataConfig(str(root), load_size=36, crop_size=32),
-        model=ModelConfig(width=4, blocks=1),
-        train=TrainConfig(**{"epochs": 2, "log_every": 2, **training}),
-    )
+from cyclegan_ms.errors import TrainingStopped, UserError
+from cyclegan_ms.training import train
+from cyclegan_ms.training.cyclegan import CycleGAN, build_networks
+from cyclegan_ms.training.progress import read_metrics
+from cyclegan_ms.training.schedule import learning_rates
 
 
 def test_learning_rates_of_the_paper():
@@ -64,14 +51,6 @@ def run_steps(config, count, seed=0):
     shape = (1, 3, 32, 32)
     batches = [rng.uniform(-1, 1, (2, *shape)).astype(np.float32) for _ in range(count)]
     return model, [model.step(a, b) for a, b in batches]
-
-
-def weights(model):
-    return {
-        f"{name}.{key}": p.asnumpy()
-        for name, cell in vars(model.networks).items()
-        for key, p in cell.parameters_and_names()
-    }
 
 
 def test_same_seed_same_weights_and_losses():

@@ -5,15 +5,15 @@ from types import SimpleNamespace
 import numpy as np
 import psutil
 import pytest
+from helpers import SPEC, Negative
 from PIL import Image
 
 import mindspore as ms
 
-from cyclegan_ms.checkpoint import GeneratorSpec, load_generator, read_generator, save_generator
-from cyclegan_ms.config import UserError
+from cyclegan_ms.errors import UserError
+from cyclegan_ms.model.spec import GeneratorSpec
 from cyclegan_ms.translate import Translator
-
-SPEC = GeneratorSpec("a2b", ("apple", "orange"), width=4, blocks=1, image_size=32, epoch=7)
+from cyclegan_ms.weights.checkpoint import load_generator, read_generator, save_generator
 
 
 @pytest.fixture
@@ -62,17 +62,6 @@ def test_directions(run):
         Translator.load(run / "g_ba.ckpt", "a2b")
     with pytest.raises(UserError, match=r"it has no g_ab.ckpt"):
         Translator.load(run.parent, "a2b")
-
-
-class Negative:
-    """Stands in for an engine: the negative of an image."""
-
-    spec = SPEC
-
-    def __call__(self, pixels):
-        if pixels.shape[2] % 4 or pixels.shape[3] % 4 or min(pixels.shape[2:]) < 8:
-            raise ValueError("sizes must be multiples of 4")
-        return -pixels
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 50), (32, 32), (33, 47), (5, 200)])

@@ -12,9 +12,10 @@ import pytest
 
 import mindspore as ms
 
-from cyclegan_ms.config import Config, DataConfig, ModelConfig, TrainConfig, UserError
-from cyclegan_ms.cyclegan import CycleGAN, build_networks
-from cyclegan_ms.tutorial import TutorialDiscriminator, TutorialGenerator
+from cyclegan_ms.config import Config, DataConfig, ModelConfig, TrainConfig
+from cyclegan_ms.errors import UserError
+from cyclegan_ms.model.tutorial import TutorialDiscriminator, TutorialGenerator
+from cyclegan_ms.training.cyclegan import CycleGAN, build_networks
 
 GOLDEN = np.load(Path(__file__).parent / "reference" / "tutorial_golden.npz")
 NAMES = {"g_ab": "net_rg_a", "g_ba": "net_rg_b", "d_a": "net_d_a", "d_b": "net_d_b"}

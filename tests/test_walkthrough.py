@@ -79,7 +79,7 @@ def test_it_runs_on_a_short_setting(kernel, tmp_path):
     assert "halved sum 0.25" in text
     assert "8 steps, 4 an epoch, from 0.0002 to 0.0001" in text
     assert "all metrics equal: True" in text
-    assert "8 converted, 0 failed" in text
+    assert "8 translated, 0 failed" in text
     assert re.search(r"apple2orange\.mindir: 0\.\d MB, differs by (0|\de-\d\d)\n", text)
     assert len(pictures(notebook)) == 10
 
@@ -87,7 +87,7 @@ def test_it_runs_on_a_short_setting(kernel, tmp_path):
     files = {path.name for path in (tmp_path / "run_2").iterdir()}
     assert files == {
         "config.yaml", "metrics.jsonl", "losses.png", "index.html", "samples", "checkpoints",
-        "g_ab.ckpt", "g_ba.ckpt", "resumed", "converted",
+        "g_ab.ckpt", "g_ba.ckpt", "resumed", "translated",
         "apple2orange.mindir", "apple2orange.onnx",
     }  # fmt: skip
 

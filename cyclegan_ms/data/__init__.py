@@ -1,0 +1,1 @@
+"""Pictures from folders and MindRecord files to unpaired training batches."""

@@ -1,0 +1,262 @@
+"""The images of a domain, one by one: from a folder, or from a MindRecord file.
+
+Imports no MindSpore before a MindRecord file is opened.
+"""
+
+import logging
+import threading
+import zlib
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from cyclegan_ms.config import Config, DataConfig
+from cyclegan_ms.data.images import find_images, read_image, to_chw
+from cyclegan_ms.errors import UserError, program
+from cyclegan_ms.files import find_shipped
+
+__all__ = [
+    "Domain",
+    "FolderDomain",
+    "MindRecordDomain",
+    "find_root",
+    "load_domains",
+    "load_readable",
+    "load_tests",
+    "sample_images",
+    "to_square",
+]
+
+log = logging.getLogger(__name__)
+
+_LAYOUT = "expected trainA, trainB, testA and testB, each with images, in data.root"
+
+SAMPLE = "sample"
+"""The data.root that stands for the sample of drawn fruit that comes with the package."""
+
+
+class Domain(Protocol):
+    """The images of one domain."""
+
+    names: list[str]
+    """what tells each image from others, the same at every start"""
+    left_out: list[Path]
+    """files that were recognised as no images when the domain was opened"""
+
+    def __len__(self) -> int: ...
+
+    def load(self, index: int) -> Image.Image | np.ndarray:
+        """Return an image: RGB or gray of any size, or an array (C, H, W) in [-1, 1].
+
+        Raises:
+            OSError: it cannot be read.
+        """
+
+    def where(self, index: int) -> Path:
+        """Return the file of an image, for messages."""
+
+
+class FolderDomain:
+    """The images of one domain in one folder, nested folders included.
+
+    A file that Pillow cannot identify is left out with a warning.
+
+    Args:
+        folder: where to look.
+        channels: 3 for RGB, 1 for gray.
+        max_images: keep only the first so many; 0 keeps all.
+
+    Raises:
+        UserError: the folder is missing or holds no image.
+    """
+
+    def __init__(self, folder, channels: int = 3, max_images: int = 0):
+        folder = Path(folder)
+        if not folder.is_dir():
+            raise UserError(f"{folder}: no such folder; {_LAYOUT}")
+        self.channels = channels
+        self.paths: list[Path] = []
+        self.left_out: list[Path] = []
+        for path in find_images(folder):
+            try:
+                Image.open(path).close()
+            except Exception as error:  # as in read_image
+                _warn_skipped(path, error)
+                self.left_out.append(path)
+            else:
+                self.paths.append(path)
+            if len(self.paths) == max_images > 0:
+                break
+        if not self.paths:
+            raise UserError(f"{folder}: holds no image that can be read; {_LAYOUT}")
+        self.names = [f"{p.relative_to(folder)} {p.stat().st_size}" for p in self.paths]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def load(self, index: int) -> Image.Image:
+        """Read an image as RGB or gray; see `Domain.load`."""
+        return read_image(self.paths[index], self.channels)
+
+    def where(self, index: int) -> Path:
+        """Return the file of an image."""
+        return self.paths[index]
+
+
+class MindRecordDomain:
+    """One image column of a MindRecord file as the tutorial wrote it: float32 CHW in [-1, 1].
+
+    The rows are held in memory: MindRecord has no random access by row from Python.
+
+    Args:
+        images: the column's rows, (C, H, W) each.
+        max_images: keep only the first so many; 0 keeps all.
+        path: the file they come from.
+    """
+
+    def __init__(self, images: list[np.ndarray], max_images: int = 0, path="MindRecord"):
+        self.images = images[: max_images or None]
+        self.path = Path(path)
+        self.left_out: list[Path] = []
+        self.names = [f"{image.shape} {zlib.crc32(image.tobytes())}" for image in self.images]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def load(self, index: int) -> np.ndarray:
+        """Return a row, (C, H, W) float32 in [-1, 1]."""
+        return self.images[index]
+
+    def where(self, index: int) -> Path:
+        """Return the file that all rows come from."""
+        return self.path
+
+
+def find_root(root) -> Path:
+    """Return the folder or file that data.root names.
+
+    Raises:
+        UserError: there is none.
+    """
+    path = Path(root)
+    if path.exists():
+        return path
+    if str(root) == SAMPLE:
+        return find_shipped("sample")
+    raise UserError(
+        f"data.root {root} does not exist; {_LAYOUT}.\n"
+        f"{program('prepare_data')} --name apple2orange downloads the tutorial's images."
+    )
+
+
+def load_domains(config: DataConfig, split: str, channels=(3, 3)) -> tuple[Domain, Domain]:
+    """Open domains A and B of a split, `train` or `test`, from folders or a MindRecord file.
+
+    Args:
+        config: root, crop_size and max_images are used.
+        split: train or test.
+        channels: number of channels of A and of B.
+
+    Raises:
+        UserError: something is missing, empty, or does not fit the configuration.
+    """
+    root = find_root(config.root)
+    if root.is_file():
+        return _load_mindrecord(root, config, channels)
+    a, b = (
+        FolderDomain(root / f"{split}{letter}", count, config.max_images)
+        for letter, count in zip("AB", channels)
+    )
+    return a, b
+
+
+def load_tests(config: Config) -> tuple[Domain, Domain]:
+    """Open the test images of both domains.
+
+    Raises:
+        UserError: there are none.
+    """
+    if Path(config.data.root).is_file():
+        raise UserError(
+            f"data.root {config.data.root} is a file, which has no test images; an "
+            f"evaluation needs a folder with trainA, trainB, testA and testB"
+        )
+    return load_domains(config.data, "test", (config.model.channels_a, config.model.channels_b))
+
+
+def _load_mindrecord(path, config, channels):
+    from mindspore.mindrecord import FileReader
+
+    columns = ("image_A", "image_B")
+    try:
+        reader = FileReader(str(path), columns=list(columns))
+        rows = [tuple(row[name] for name in columns) for row in reader.get_next()]
+        reader.close()
+    except Exception as error:  # MindSpore raises many kinds here, with a page of text each
+        raise UserError(
+            f"data.root {path} is not a MindRecord file with columns image_A and image_B "
+            f"({str(error).splitlines()[0]})"
+        ) from error
+    for name, count, image in zip(columns, channels, rows[0]):
+        if image.ndim != 3 or image.dtype != np.float32:
+            raise UserError(
+                f"data.root {path}: {name} is {image.dtype} {image.shape}, not float32 (C, H, W)"
+            )
+        if image.shape[0] != count or min(image.shape[1:]) < config.crop_size:
+            raise UserError(
+                f"data.root {path} holds images {image.shape}; that does not fit {count} "
+                f"channels and data.crop_size {config.crop_size}; a MindRecord file is not resized"
+            )
+    return tuple(MindRecordDomain(list(c), config.max_images, path) for c in zip(*rows))
+
+
+_reporting = threading.Lock()
+
+
+def load_readable(domain: Domain, index: int, broken: set[int]) -> Image.Image | np.ndarray:
+    """Load an image, or in place of a broken one the next that can be read. Warn of each once.
+
+    Args:
+        domain: the images.
+        index: which image.
+        broken: indices found broken before; new ones are added.
+
+    Raises:
+        UserError: no image of the domain can be read any more.
+    """
+    for offset in range(len(domain)):
+        place = (index + offset) % len(domain)
+        if place in broken:
+            continue
+        try:
+            return domain.load(place)
+        except OSError as error:
+            with _reporting:
+                if place not in broken:
+                    _warn_skipped(domain.where(place), error)
+                    broken.add(place)
+    raise UserError(f"{domain.where(0).parent}: none of its images can be decoded")
+
+
+def _warn_skipped(path, error):
+    reason = "not an image" if isinstance(error, UnidentifiedImageError) else error
+    log.warning("skipped %s: %s", path, reason)
+
+
+def to_square(image: Image.Image | np.ndarray, size: int) -> np.ndarray:
+    """Turn an image of a domain into (C, size, size) in [-1, 1], for testing.
+
+    A Pillow image is resized to the square; an array, which comes at its final size, is cut.
+    """
+    if isinstance(image, np.ndarray):
+        return image[:, :size, :size]
+    return to_chw(image.resize((size, size), Image.Resampling.BICUBIC))
+
+
+def sample_images(domain: Domain, size: int, count: int = 4) -> np.ndarray:
+    """Return a fixed choice of images, spread over a domain: (count, C, size, size) in [-1, 1]."""
+    broken: set[int] = set()
+    indices = np.linspace(0, len(domain) - 1, min(count, len(domain))).astype(int)
+    return np.stack([to_square(load_readable(domain, i, broken), size) for i in indices])

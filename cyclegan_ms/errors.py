@@ -1,0 +1,41 @@
+"""What a user can mend: errors that carry their own advice, and the commands to type next."""
+
+import sys
+from pathlib import Path
+
+__all__ = ["TrainingStopped", "UserError", "program"]
+
+
+class UserError(Exception):
+    """A mistake that the user can mend: one or two lines saying what, where and what to do."""
+
+
+class TrainingStopped(Exception):
+    """A training ended early; the message says why and how to go on.
+
+    Args:
+        message: one or two lines.
+        status: exit status for a program.
+    """
+
+    def __init__(self, message: str, status: int = 1):
+        super().__init__(message)
+        self.status = status
+
+
+def program(name: str) -> str:
+    """Return a command of this package the way this user calls it.
+
+    Args:
+        name: such as `train` or `prepare_data`.
+
+    Returns `python scripts/train.py` if a script of a checkout is running, with that script's path
+    (relative if it is below the working directory), and else the installed `cyclegan-train`.
+    """
+    running = Path(sys.argv[0])
+    if running.suffix == ".py" and running.parent.name == "scripts":
+        script = running.with_name(f"{name}.py")
+        if script.is_relative_to(Path.cwd()):
+            script = script.relative_to(Path.cwd())
+        return f"python {script}"
+    return f"cyclegan-{name.replace('_', '-')}"

@@ -1,0 +1,170 @@
+"""What an evaluation leaves behind: report.json, a table, a page of best and worst cases."""
+
+import base64
+import html
+import io
+import json
+import os
+from contextlib import ExitStack
+from pathlib import Path
+
+from PIL import Image
+
+from cyclegan_ms.errors import UserError
+from cyclegan_ms.evaluate.run import METRICS, Case
+from cyclegan_ms.files import atomic_path, check_writable, shown
+from cyclegan_ms.page import document, table_row
+
+__all__ = ["check_outputs", "markdown", "write_report"]
+
+CASES = 6
+"""Number of best and of worst cases of a direction to show."""
+TRUSTED = 0.75
+"""Accuracy on held-out images below which a classifier is called no judge; chance is 0.5."""
+FEW = 50
+"""Number of test images below which distances of their features are said to tell little."""
+
+
+def check_outputs(output) -> dict[str, Path]:
+    """Return the files of a report by their endings, none of which exists yet.
+
+    Raises:
+        UserError: one exists or cannot be written, or `output` does not end in .json.
+    """
+    output = Path(output)
+    if output.suffix != ".json":
+        raise UserError(f"--output {output} must end in .json; .md and .html go beside it")
+    paths = {ending: output.with_suffix(ending) for ending in (".json", ".md", ".html")}
+    for path in paths.values():
+        if os.path.lexists(path):
+            raise UserError(f"--output: {path} exists already; nothing is overwritten")
+    check_writable(output.parent)
+    return paths
+
+
+def table(report: dict) -> list[list[str]]:
+    """Return the metrics of a report as rows of text, headings first."""
+    columns = {**report["directions"], "mean": report["mean"]}
+    rows = [["", *columns]]
+    for metric in _reported(report):
+        cells = [
+            format(values[metric.key] * metric.factor, metric.form) if metric.key in values else ""
+            for values in columns.values()
+        ]
+        rows.append([metric.label, *cells])
+    return rows
+
+
+def _reported(report):
+    """List the metrics that a report has and a table shows."""
+    found = {key for values in report["directions"].values() for key in values}
+    return [metric for metric in METRICS if metric.label and metric.key in found]
+
+
+def notes(report: dict) -> list[str]:
+    """Return what the table has to be read with, in sentences."""
+    judge, size = report["classifier"], report["image_size"]
+    lines = [
+        f"Epoch {report['epoch']}, {size} x {size} pixels.",
+        f"The classifier is right on {judge['held_out_accuracy']:.1%} of "
+        f"{sum(judge['held_out'])} training images held out, and on {judge['test_accuracy']:.1%} "
+        f"of the real test images (means of both domains).",
+    ]
+    if judge["held_out_accuracy"] < TRUSTED:
+        lines.append("That is too little: what it takes translations for says nothing.")
+    if report["left_out"]:
+        lines.append(f"Left out, as they cannot be read: {', '.join(report['left_out'])}.")
+    if report["max_images"]:
+        lines.append(f"Only the first {report['max_images']} images of each folder (max_images).")
+    if report["judged_in_gray"]:
+        lines.append("One domain is gray: classifier and features see brightness alone.")
+    if "features" in report:
+        used = " and ".join(map(str, report["features"]["real_training_images"]))
+        lines.append(
+            f"FID and KID with {report['features']['file']}, {report['features']['dimensions']} "
+            f"features, only to be compared with values of the same network, image size and "
+            f"numbers of images; of real training images {used} are taken."
+        )
+        if min(columns["images"] for columns in report["directions"].values()) < FEW:
+            lines.append(f"With fewer than {FEW} test images they say little.")
+    return lines
+
+
+def markdown(report: dict) -> str:
+    """Return the table and its notes as Markdown."""
+    head, *body = ["| " + " | ".join(row) + " |" for row in table(report)]
+    rule = "| --- |" + " ---: |" * (len(report["directions"]) + 1)
+    return "\n".join([head, rule, *body, "", *notes(report), ""])
+
+
+def write_report(paths: dict[str, Path], report: dict, cases: dict[str, list[Case]]) -> None:
+    """Write report.json, report.md and report.html, all three or none.
+
+    Args:
+        paths: from `check_outputs`.
+        report: from `evaluate`.
+        cases: from `evaluate`.
+
+    Raises:
+        UserError: a file cannot be written.
+    """
+    texts = {
+        ".json": json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False),
+        ".md": markdown(report),
+        ".html": _page(report, cases),
+    }
+    folder = paths[".json"].parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as stack:
+            for ending, path in paths.items():
+                temporary = stack.enter_context(atomic_path(path))
+                temporary.write_text(texts[ending], encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"--output in {folder}: {error.strerror or error}; not written") from error
+
+
+def _page(report, cases):
+    head, *body = table(report)
+    parts = [f"<table>{table_row('th', head)}{''.join(table_row('td', r) for r in body)}</table>"]
+    parts += [f"<p>{html.escape(line)}</p>" for line in notes(report)]
+    parts.append("<details><summary>What the numbers mean</summary><dl>")
+    for metric in _reported(report):
+        if metric.meaning:
+            better = f" ({metric.better} is better)" if metric.better else ""
+            parts.append(f"<dt>{html.escape(metric.label)}{better}</dt>")
+            parts.append(f"<dd>{html.escape(metric.meaning)}</dd>")
+    parts.append("</dl></details>")
+    parts.append(
+        "<p>Original, translated, and back again. Best and worst are the translations that the "
+        "classifier takes for the target domain with the highest and the lowest odds. It sees "
+        "colour and texture at 64 pixels, not beauty.</p>"
+    )
+    for direction, found in cases.items():
+        ranked = sorted(found, key=lambda case: -case.metrics["target_logit"])
+        half = min(CASES, -(-len(ranked) // 2))  # nothing is both, but for one in the middle
+        for word, chosen in (("best", ranked[:half]), ("worst", ranked[-half:][::-1])):
+            parts.append(f"<h2>{html.escape(direction)}: {word}</h2>")
+            parts += map(_figure, chosen)
+    return document(f"Evaluation of {report['checkpoint']}", "\n".join(parts))
+
+
+def _figure(case):
+    values = case.metrics
+    caption = (
+        f"{shown(case.name)}: odds {values['target_logit']:+.1f} (log), cycle L1 "
+        f"{values['cycle_l1']:.3f}, PSNR {values['psnr']:.1f} dB, SSIM {values['ssim']:.2f}, "
+        f"correlation with the original {values['correlation']:.2f}"
+    )
+    side, gap = case.real.width, 4
+    strip = Image.new("RGB", (3 * side + 2 * gap, side), "white")
+    for place, picture in enumerate((case.real, case.fake, case.rec)):
+        strip.paste(picture.convert("RGB"), (place * (side + gap), 0))
+    file = io.BytesIO()
+    strip.save(file, "PNG")
+    data = base64.b64encode(file.getvalue()).decode()
+    width = max(strip.width, 600)  # small pictures are shown larger
+    return (
+        f'<figure><img width="{width}" src="data:image/png;base64,{data}" alt="">'
+        f"<figcaption>{html.escape(caption)}</figcaption></figure>"
+    )

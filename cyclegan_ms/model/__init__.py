@@ -1,0 +1,1 @@
+"""The method: networks, convolutions, losses, image pool. Knows no configuration."""

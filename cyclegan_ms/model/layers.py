@@ -1,0 +1,358 @@
+"""Primitive layers, and one description of each for whatever walks a generator layer by layer.
+
+`layers_of` flattens a generator to a list of `Layer`s. Export reads `to_onnx` of each; tiles read
+which part of its input a layer looks at and what it makes of that. A new kind of layer is described
+here and nowhere else.
+"""
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+
+import mindspore as ms
+from mindspore import nn, ops
+
+from cyclegan_ms.model.convolutions import LeanConv2d, NarrowConv2d
+
+__all__ = [
+    "Fork",
+    "InstanceNorm",
+    "Join",
+    "Layer",
+    "Normalisation",
+    "OnnxGraph",
+    "Pointwise",
+    "Tanh",
+    "UnknownLayer",
+    "Window",
+    "layers_of",
+]
+
+EPSILON = 1e-5
+"""Added to the variance by instance normalisation."""
+
+# ----------------------------------------------------------------------- cells of our own
+
+
+class InstanceNorm(nn.Cell):
+    """Normalise each channel of each image to mean 0 and variance 1, without parameters.
+
+    (N, C, H, W) to the same shape. The same function in training and inference, at every N.
+    The variance is the biased one, with 1e-5 added, as in Ulyanov et al. 2016.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.channels = channels
+        # CPU has no InstanceNorm kernel, and GroupNorm costs a third of a step there. Folding the
+        # batch into the channels makes batch statistics those of a single image.
+        self.fold = ms.get_context("device_target") == "CPU"
+        self.batch_norm = ops.BatchNorm(is_training=True, epsilon=EPSILON)
+
+    def construct(self, x: ms.Tensor) -> ms.Tensor:
+        if not self.fold:
+            return ops.group_norm(x, self.channels)
+        n, c, h, w = x.shape
+        # BatchNorm writes running statistics into its last two inputs. Graph mode merges equal
+        # constants, so each of the four needs a value of its own: a merged pair is overwritten
+        # before the backward pass reads it, and gradients come out silently wrong.
+        scale = ops.ones((n * c,), ms.float32)
+        shift = ops.zeros((n * c,), ms.float32)
+        unused_mean = ops.full((n * c,), 0.25, dtype=ms.float32)
+        unused_variance = ops.full((n * c,), 0.5, dtype=ms.float32)
+        folded = self.batch_norm(
+            x.reshape(1, n * c, h, w), scale, shift, unused_mean, unused_variance
+        )[0]
+        return folded.reshape(n, c, h, w)
+
+
+class Tanh(nn.Cell):
+    """Compute tanh to float32's precision: MindSpore's own is off by up to 1e-4 on CPU."""
+
+    def __init__(self):
+        super().__init__()
+        self.on_cpu = ms.get_context("device_target") == "CPU"
+
+    def construct(self, x: ms.Tensor) -> ms.Tensor:
+        return 2 * ops.sigmoid(2 * x) - 1 if self.on_cpu else ops.tanh(x)
+
+
+# ------------------------------------------------------------------------ what a layer is
+
+Region = tuple[int, int, int, int]
+"""[y0, y1) x [x0, x1) of a feature map."""
+
+
+class OnnxGraph(Protocol):
+    """What a layer writes itself into; names stand for values."""
+
+    def node(self, kind: str, inputs: list[str], **attributes) -> str:
+        """Add a node and return the name of its output."""
+
+    def weight(self, parameter: ms.Parameter) -> str:
+        """Return the name of a parameter's value."""
+
+    def constant(self, values: np.ndarray) -> str:
+        """Return the name of a constant."""
+
+
+class Layer:
+    """One step of a generator, from one feature map to the next."""
+
+    def to_onnx(self, graph: OnnxGraph, x: str) -> str:
+        """Add the layer, applied to the value named `x`; return the name of its output."""
+        raise TypeError(f"{type(self).__name__} has no ONNX node of its own")
+
+
+class Fork(Layer):
+    """Remember the map here, for the next `Join`."""
+
+
+class Join(Layer):
+    """Add the map that the last `Fork` remembered."""
+
+
+class Pointwise(Layer):
+    """A function of each value on its own.
+
+    Args:
+        kind: its operator in ONNX.
+        function: the same in NumPy; it may overwrite its argument.
+        attributes: of the operator.
+    """
+
+    def __init__(self, kind: str, function: Callable[[np.ndarray], np.ndarray], **attributes):
+        self.kind, self.apply, self.attributes = kind, function, attributes
+
+    def to_onnx(self, graph: OnnxGraph, x: str) -> str:
+        return graph.node(self.kind, [x], **self.attributes)
+
+
+class Normalisation(Layer):
+    """(x - mean) / sqrt(variance + epsilon), channel by channel.
+
+    Args:
+        channels: how many.
+        epsilon: added to the variance.
+        norm: the `nn.BatchNorm2d` whose stored statistics are used; None takes those of the
+            picture itself.
+    """
+
+    def __init__(self, channels: int, epsilon: float, norm: nn.BatchNorm2d | None = None):
+        self.channels, self.epsilon, self.norm = channels, epsilon, norm
+
+    def stored(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return mean and variance (C,), or None where the picture's own are to be used."""
+        if self.norm is None:
+            return None
+        return self.norm.moving_mean.asnumpy(), self.norm.moving_variance.asnumpy()
+
+    def to_onnx(self, graph: OnnxGraph, x: str) -> str:
+        if self.norm is None:
+            one = graph.constant(np.ones(self.channels, np.float32))
+            zero = graph.constant(np.zeros(self.channels, np.float32))
+            return graph.node("InstanceNormalization", [x, one, zero], epsilon=self.epsilon)
+        values = (
+            self.norm.gamma, self.norm.beta, self.norm.moving_mean, self.norm.moving_variance,
+        )  # fmt: skip
+        inputs = [x, *map(graph.weight, values)]
+        return graph.node("BatchNormalization", inputs, epsilon=self.epsilon)
+
+
+class Window(Layer):
+    """A layer whose output at a place depends on the input around it."""
+
+    reflect = False
+    """Whether the input is mirrored beyond its edges, rather than zero."""
+    cheap = False
+    """Whether computing it again is cheaper than keeping its output."""
+
+    def shape(self, channels: int, height: int, width: int) -> tuple[int, int, int]:
+        """Return the shape of the output for an input (channels, height, width)."""
+        raise NotImplementedError
+
+    def source(self, region: Region) -> Region:
+        """Return the region of the input, perhaps beyond its edges, that an output depends on."""
+        raise NotImplementedError
+
+    def compute(self, values: np.ndarray, region: Region) -> np.ndarray:
+        """Return the output (C', h, w) in `region`, from the input (C, ...) in its source."""
+        raise NotImplementedError
+
+
+class Reflection(Window):
+    """Mirror padding of `size` pixels on each side."""
+
+    reflect = True
+    cheap = True
+
+    def __init__(self, cell: nn.ReflectionPad2d):
+        (top, bottom), (left, right) = cell.padding
+        if len({top, bottom, left, right}) > 1:
+            raise UnknownLayer(f"a ReflectionPad2d of different sides, {cell.padding},")
+        self.size = int(top)
+
+    def shape(self, channels, height, width):
+        return channels, height + 2 * self.size, width + 2 * self.size
+
+    def source(self, region):
+        y0, y1, x0, x1 = (edge - self.size for edge in region)
+        return y0, y1, x0, x1
+
+    def compute(self, values, region):
+        return values
+
+    def to_onnx(self, graph: OnnxGraph, x: str) -> str:
+        pads = [0, 0, self.size, self.size, 0, 0, self.size, self.size]
+        return graph.node("Pad", [x, graph.constant(np.array(pads, np.int64))], mode="reflect")
+
+
+class Convolution(Window):
+    """A square convolution, without padding or with zeros on each side."""
+
+    def __init__(self, cell: nn.Conv2d):
+        paddings = {cell.padding} if isinstance(cell.padding, int) else set(cell.padding)
+        plain = (
+            cell.group == 1 and set(cell.dilation) == {1} and len(set(cell.kernel_size)) == 1
+            and len(set(cell.stride)) == 1 and cell.pad_mode in ("pad", "valid")
+            and len(paddings) == 1
+        )  # fmt: skip
+        if not plain:
+            raise UnknownLayer(f"a {type(cell).__name__} of another form ({cell})")
+        self.cell = cell
+        self.kernel, self.stride = cell.kernel_size[0], cell.stride[0]
+        self.padding = paddings.pop() if cell.pad_mode == "pad" else 0
+
+    @cached_property
+    def _run(self):
+        return self.cell if self.cell.pad_mode == "valid" else _unpadded(self.cell)
+
+    def shape(self, channels, height, width):
+        def side(extent):
+            return (extent + 2 * self.padding - self.kernel) // self.stride + 1
+
+        return self.cell.out_channels, side(height), side(width)
+
+    def source(self, region):
+        y0, y1, x0, x1 = (edge * self.stride - self.padding for edge in region)
+        reach = self.kernel - self.stride
+        return y0, y1 + reach, x0, x1 + reach
+
+    def compute(self, values, region):
+        return self._run(ms.Tensor(values[None])).asnumpy()[0]
+
+    def to_onnx(self, graph: OnnxGraph, x: str) -> str:
+        return graph.node(
+            "Conv", _operands(graph, self.cell, x),
+            strides=[self.stride] * 2, pads=[self.padding] * 4,
+        )  # fmt: skip
+
+
+class Upsampling(Window):
+    """A transposed convolution, 3x3 with stride 2, of the two alignments that are in use.
+
+    Of the one row and column too many, `same` drops the last; padding (1, 0, 1, 0) drops the first.
+    """
+
+    def __init__(self, cell: nn.Conv2dTranspose):
+        form = (cell.kernel_size, cell.stride, cell.dilation, cell.group)
+        padded = cell.pad_mode == "pad" and tuple(cell.padding) == (1, 0, 1, 0)
+        if form != ((3, 3), (2, 2), (1, 1), 1) or not (padded or cell.pad_mode == "same"):
+            raise UnknownLayer(f"a Conv2dTranspose of another form ({cell})")
+        self.cell = cell
+        self.dropped = 1 if padded else 0
+
+    @cached_property
+    def _run(self):
+        return _unpadded(self.cell)
+
+    def shape(self, channels, height, width):
+        return self.cell.out_channels, 2 * height, 2 * width
+
+    def source(self, region):
+        y0, y1, x0, x1 = region
+        return y0 // 2 - 1, (y1 + 1) // 2 + 1, x0 // 2 - 1, (x1 + 1) // 2 + 1
+
+    def compute(self, values, region):
+        values = self._run(ms.Tensor(values[None])).asnumpy()[0]
+        y0, y1, x0, x1 = region
+        top, _, left, _ = self.source(region)
+        y, x = y0 - 2 * top + self.dropped, x0 - 2 * left + self.dropped
+        return values[:, y : y + y1 - y0, x : x + x1 - x0]
+
+    def to_onnx(self, graph: OnnxGraph, x: str) -> str:
+        # Top, left, bottom, right in ONNX; top, bottom, left, right in MindSpore.
+        pads = [1, 1, 0, 0] if self.dropped else [0, 0, 1, 1]
+        operands = _operands(graph, self.cell, x)
+        return graph.node("ConvTranspose", operands, strides=[2, 2], pads=pads)
+
+
+def _operands(graph, cell, x):
+    return [x, graph.weight(cell.weight), *([graph.weight(cell.bias)] if cell.has_bias else [])]
+
+
+def _unpadded(cell):
+    """Return a plain convolution by the weights of a cell, without its padding."""
+    kind = nn.Conv2dTranspose if isinstance(cell, nn.Conv2dTranspose) else nn.Conv2d
+    copy = kind(
+        cell.in_channels, cell.out_channels, cell.kernel_size, cell.stride,
+        pad_mode="valid", has_bias=cell.has_bias,
+    )  # fmt: skip
+    copy.weight.set_data(cell.weight)
+    if cell.has_bias:
+        copy.bias.set_data(cell.bias)
+    return copy
+
+
+def _leaky(slope):
+    slope = np.float32(slope)
+    return lambda values: np.maximum(values, slope * values, out=values)
+
+
+# ------------------------------------------------------------------- from cells to layers
+
+
+class UnknownLayer(TypeError):
+    """A cell that nobody has described, or one in a form that its description does not cover."""
+
+    def __init__(self, what: str):
+        super().__init__(f"{what} is not described in model/layers.py: no export, no tiles")
+
+
+_KINDS: dict[type, Callable[[nn.Cell], Layer]] = {
+    nn.ReflectionPad2d: Reflection,
+    nn.Conv2d: Convolution,
+    LeanConv2d: Convolution,
+    NarrowConv2d: Convolution,
+    nn.Conv2dTranspose: Upsampling,
+    InstanceNorm: lambda cell: Normalisation(cell.channels, EPSILON),
+    nn.BatchNorm2d: lambda cell: Normalisation(cell.num_features, float(cell.eps), cell),
+    nn.ReLU: lambda cell: Pointwise("Relu", _leaky(0)),
+    nn.LeakyReLU: lambda cell: Pointwise("LeakyRelu", _leaky(cell.alpha), alpha=float(cell.alpha)),
+    Tanh: lambda cell: Pointwise("Tanh", lambda values: np.tanh(values, out=values)),
+}
+"""By exact type: a subclass may compute something else."""
+
+
+def layers_of(cell: nn.Cell | Layer) -> list[Layer]:
+    """Flatten a generator, or a part of one, to its primitive layers in the order of computation.
+
+    A cell made of others lists them, and `Fork` and `Join`, in a method `parts` of its own class.
+
+    Raises:
+        UnknownLayer: a cell that is not described.
+    """
+    if isinstance(cell, Layer):
+        return [cell]
+    kind = type(cell)
+    if kind in _KINDS:
+        return [_KINDS[kind](cell)]
+    if kind is nn.SequentialCell:
+        parts = list(cell)
+    elif "parts" in vars(kind):
+        parts = cell.parts()
+    else:
+        raise UnknownLayer(kind.__name__)
+    return [layer for part in parts for layer in layers_of(part)]

@@ -1,0 +1,224 @@
+"""Adversarial, cycle-consistency and identity losses, and the cells that training minimises.
+
+Every cell returns its loss first, which the training steps minimise; everything after it is for
+reading only and wrapped in `stop_gradient`, for a plain `nn.TrainOneStepCell` would differentiate
+the sum. `terms` of a cell names what it is made of: curves, page and terminal show what is there.
+"""
+
+from dataclasses import dataclass
+
+import mindspore as ms
+from mindspore import nn, ops
+
+__all__ = [
+    "ADVERSARIAL",
+    "CrossEntropy",
+    "DirectionLoss",
+    "DiscriminatorLoss",
+    "GeneratorLoss",
+    "LeastSquares",
+    "Term",
+]
+
+
+@dataclass(frozen=True)
+class Term:
+    """A part of a loss, as it is logged and shown."""
+
+    key: str
+    """its name in metrics.jsonl"""
+    short: str
+    """for a progress bar; the same for both directions, whose mean it shows"""
+    panel: str
+    """title of the panel of curves that it belongs to"""
+    label: str
+    """what it is, in words"""
+
+
+class LeastSquares(nn.Cell):
+    """mean((D - 1)^2) for images to be called real, mean(D^2) for fakes.
+
+    Mao et al. 2017, as in the CycleGAN paper, section 4. Logits are (N, 1, h, w).
+    """
+
+    def for_generator(self, fake: ms.Tensor) -> ms.Tensor:
+        """Return how far the logits of fakes are from real."""
+        distance = fake - 1.0
+        return (distance * distance).mean()
+
+    def for_discriminator(self, real: ms.Tensor, fake: ms.Tensor) -> ms.Tensor:
+        """Return how far logits are from telling real images and fakes apart."""
+        return self.for_generator(real) + (fake * fake).mean()
+
+
+class CrossEntropy(nn.Cell):
+    """-mean(log s(D)) for images to be called real, -mean(log(1 - s(D))) for fakes, s the sigmoid.
+
+    CycleGAN paper, equation 1; the generator's is the non-saturating form of Goodfellow et al.
+    2014, section 3. Logits are (N, 1, h, w).
+    """
+
+    def for_generator(self, fake: ms.Tensor) -> ms.Tensor:
+        """Return how far the logits of fakes are from real."""
+        return self._surprise(fake)
+
+    def for_discriminator(self, real: ms.Tensor, fake: ms.Tensor) -> ms.Tensor:
+        """Return how far logits are from telling real images and fakes apart."""
+        return self._surprise(real) + self._surprise(-fake)
+
+    def _surprise(self, z):
+        # -log s(z) = max(-z, 0) + log(1 + exp(-|z|)), which cannot overflow.
+        return (ops.relu(-z) + ops.log1p(ops.exp(-ops.abs(z)))).mean()
+
+
+ADVERSARIAL = {"lsgan": LeastSquares, "vanilla": CrossEntropy}
+"""Adversarial losses by name: each a pair, `for_generator` and `for_discriminator`."""
+
+
+def _l1(x, y):
+    return ops.abs(x - y).mean()
+
+
+def _both(network, x, y):
+    """Apply a network to two batches: one call is quicker and needs less memory than two."""
+    outputs = network(ops.concat((x, y)))
+    return outputs[: x.shape[0]], outputs[x.shape[0] :]
+
+
+class DirectionLoss(nn.Cell):
+    """What both generators minimise for the images of one domain (paper, section 3).
+
+    adversarial(fake) + lambda_cycle |rec - real| + lambda_identity lambda_cycle |idt - real|, with
+    fake = there(real), rec = back(fake), idt = back(real), L1 norms as means.
+
+    Args:
+        there: the generator that translates these images.
+        back: the generator into their domain.
+        judge: discriminator of the other domain; its parameters get no update here.
+        adversarial: the adversarial loss.
+        lambda_cycle: weight of the cycle (10 in the paper, section 4).
+        lambda_identity: weight of the identity term relative to the cycle's (0.5 in section 7.1).
+            At 0 its forward pass does not exist.
+        source: `a` or `b`, the domain of these images; names the terms.
+
+    Input real (N, C, H, W) in [-1, 1]. Outputs the scalar loss, its terms with their weights as a
+    vector in the order of `terms`, and fake.
+    """
+
+    def __init__(
+        self,
+        there: nn.Cell,
+        back: nn.Cell,
+        judge: nn.Cell,
+        adversarial: nn.Cell,
+        lambda_cycle: float = 10.0,
+        lambda_identity: float = 0.5,
+        source: str = "a",
+    ):
+        super().__init__(auto_prefix=False)
+        self.there, self.back, self.judge = there, back, judge
+        self.adversarial = adversarial
+        self.lambda_cycle, self.lambda_identity = lambda_cycle, lambda_identity
+        self.use_identity = lambda_identity > 0
+        target = "b" if source == "a" else "a"
+        way = f"{source.upper()} to {target.upper()}"
+        self.terms = [
+            Term(f"g_{source}{target}", "g", "adversarial", f"adversarial, generator {way}"),
+            Term(f"cycle_{source}", "cycle", "cycle", f"cycle {way} to {source.upper()}"),
+        ]
+        if self.use_identity:
+            label = f"identity, generator into {source.upper()}"
+            self.terms.append(Term(f"idt_{source}", "idt", "identity", label))
+
+    def construct(self, real: ms.Tensor):
+        fake = self.there(real)
+        if self.use_identity:
+            rec, idt = _both(self.back, fake, real)
+        else:
+            rec = self.back(fake)
+        adversarial = self.adversarial.for_generator(self.judge(fake))
+        values = (adversarial, self.lambda_cycle * _l1(rec, real))
+        if self.use_identity:
+            identity = self.lambda_identity * self.lambda_cycle * _l1(idt, real)
+            values = (*values, identity)  # type: ignore[assignment]
+        terms = ops.stack(values)
+        return terms.sum(), ops.stop_gradient(terms), ops.stop_gradient(fake)
+
+
+class GeneratorLoss(nn.Cell):
+    """What both generators minimise: the sum over both directions, which share only weights.
+
+    Args:
+        g_ab: generator from A to B.
+        g_ba: generator from B to A.
+        d_a: discriminator of A.
+        d_b: discriminator of B.
+        adversarial: the adversarial loss.
+        lambda_a: weight of the cycle A to B to A.
+        lambda_b: weight of the cycle B to A to B.
+        lambda_identity: weight of the identity terms relative to the cycle's.
+
+    Inputs real_a (N, C_a, H, W), real_b (N, C_b, H, W) in [-1, 1]. Outputs the scalar loss, its
+    terms with their weights as one vector in the order of `terms`, and fake_a, fake_b.
+    """
+
+    def __init__(
+        self,
+        g_ab: nn.Cell,
+        g_ba: nn.Cell,
+        d_a: nn.Cell,
+        d_b: nn.Cell,
+        adversarial: nn.Cell,
+        lambda_a: float = 10.0,
+        lambda_b: float = 10.0,
+        lambda_identity: float = 0.5,
+    ):
+        super().__init__(auto_prefix=False)
+        self.of_a = DirectionLoss(g_ab, g_ba, d_b, adversarial, lambda_a, lambda_identity, "a")
+        self.of_b = DirectionLoss(g_ba, g_ab, d_a, adversarial, lambda_b, lambda_identity, "b")
+        pairs = zip(self.of_a.terms, self.of_b.terms)
+        self.terms = [term for pair in pairs for term in pair]
+
+    def construct(self, real_a: ms.Tensor, real_b: ms.Tensor):
+        return self.join(self.of_a(real_a), self.of_b(real_b))
+
+    def join(self, outputs_of_a, outputs_of_b):
+        """Combine the outputs of both directions."""
+        loss_a, terms_a, fake_b = outputs_of_a
+        loss_b, terms_b, fake_a = outputs_of_b
+        terms = ops.stack((terms_a, terms_b), 1).reshape(-1)
+        return loss_a + loss_b, terms, fake_a, fake_b
+
+
+class DiscriminatorLoss(nn.Cell):
+    """What both discriminators minimise: to tell real images from the fakes that they are handed.
+
+    Each term is `weight` times the sum of its real and fake part. One half slows the discriminators
+    down relative to the generators (CycleGAN paper, section 7.1).
+
+    Args:
+        d_a: discriminator of A.
+        d_b: discriminator of B.
+        adversarial: the adversarial loss.
+        weight: weight of both terms.
+
+    Inputs real_a, fake_a (N, C_a, H, W), real_b, fake_b (N, C_b, H, W) in [-1, 1]; the fakes come
+    from the image pools. Outputs the scalar loss and its terms as one vector in the order of
+    `terms`.
+    """
+
+    def __init__(self, d_a: nn.Cell, d_b: nn.Cell, adversarial: nn.Cell, weight: float = 0.5):
+        super().__init__(auto_prefix=False)
+        self.d_a, self.d_b = d_a, d_b
+        self.adversarial = adversarial
+        self.weight = weight
+        self.terms = [
+            Term(f"d_{domain}", "d", "adversarial", f"discriminator of {domain.upper()}")
+            for domain in "ab"
+        ]
+
+    def construct(self, real_a: ms.Tensor, real_b: ms.Tensor, fake_a: ms.Tensor, fake_b: ms.Tensor):
+        judged_a = self.adversarial.for_discriminator(*_both(self.d_a, real_a, fake_a))
+        judged_b = self.adversarial.for_discriminator(*_both(self.d_b, real_b, fake_b))
+        terms = self.weight * ops.stack((judged_a, judged_b))
+        return terms.sum(), ops.stop_gradient(terms)

@@ -1,0 +1,172 @@
+"""The paper's networks: `ResNetGenerator` and `PatchGANDiscriminator`.
+
+Layers are listed in the order of the published PyTorch reference, so that parameter names
+(`model.1.weight`, `model.10.conv_block.1.weight`, ...) mean the same layer in both frameworks.
+"""
+
+import mindspore as ms
+from mindspore import nn
+from mindspore.common.initializer import Normal
+
+from cyclegan_ms.model.convolutions import LeanConv2d, LeanConvolution, NarrowConv2d
+from cyclegan_ms.model.layers import Fork, InstanceNorm, Join, Layer, Tanh
+
+__all__ = ["PatchGANDiscriminator", "ResNetGenerator", "ResidualBlock"]
+
+
+def _start(gain):
+    return {"has_bias": True, "weight_init": Normal(gain), "bias_init": "zeros"}
+
+
+def _conv(c_in, c_out, kernel, stride=1, padding=0, *, gain):
+    return nn.Conv2d(c_in, c_out, kernel, stride, pad_mode="pad", padding=padding, **_start(gain))
+
+
+def _upsample(c_in, c_out, *, gain):
+    """Double height and width: (N, c_in, H, W) to (N, c_out, 2H, 2W)."""
+    # Padding 1 and output padding 1 in the reference. MindSpore's `output_padding` appends zeros
+    # after the bias instead of computing the last row and column, so they are asked for by
+    # cropping one pixel less at the bottom and right.
+    return nn.Conv2dTranspose(
+        c_in, c_out, 3, 2, pad_mode="pad", padding=(1, 0, 1, 0), **_start(gain)
+    )
+
+
+class ResidualBlock(nn.Cell):
+    """x + F(x), F being two reflect-padded 3x3 convolutions (Johnson et al. 2016).
+
+    (N, C, H, W) to the same shape; H and W at least 2.
+
+    Args:
+        channels: C.
+        gain: standard deviation of the initial weights.
+        like: another block whose parameter-free layers are reused: Graph mode compiles every
+            separate instance.
+    """
+
+    def __init__(self, channels: int, gain: float = 0.02, like: "ResidualBlock | None" = None):
+        super().__init__()
+        if like is None:
+            pad, norm, relu = nn.ReflectionPad2d(1), InstanceNorm(channels), nn.ReLU()
+            convolution = LeanConvolution(channels, channels, 3)
+        else:
+            layers: nn.SequentialCell = like.conv_block
+            pad, conv, norm, relu, *_ = layers
+            convolution = conv.convolution
+        first, second = (
+            LeanConv2d(channels, channels, 3, convolution, **_start(gain)) for _ in range(2)
+        )
+        self.conv_block: nn.SequentialCell = nn.SequentialCell(
+            pad, first, norm, relu, pad, second, norm
+        )
+
+    def parts(self) -> list[nn.Cell | Layer]:
+        """List the cells in the order they are applied."""
+        return [Fork(), self.conv_block, Join()]
+
+    def construct(self, x: ms.Tensor) -> ms.Tensor:
+        return x + self.conv_block(x)
+
+
+class ResNetGenerator(nn.Cell):
+    """Translate images of one domain into the other (CycleGAN paper, section 7.2).
+
+    c7s1-w, d2w, d4w, R4w x blocks, u2w, uw, c7s1-out. With 9 blocks and width 64 it has
+    11,378,179 parameters. Weights start as N(0, init_gain), biases as 0.
+
+    Args:
+        in_channels: channels of the source images.
+        out_channels: channels of the translated images.
+        width: channels after the first convolution (64 in the paper).
+        blocks: residual blocks, each with weights of its own (the paper: 9, or 6 at 128 pixels).
+        init_gain: standard deviation of the initial weights.
+
+    Input (N, in_channels, H, W) in [-1, 1], H and W multiples of 4 and at least 8.
+    Output (N, out_channels, H, W) in (-1, 1).
+
+    Raises:
+        ValueError: a size is not a positive number.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 3,
+        out_channels: int = 3,
+        width: int = 64,
+        blocks: int = 9,
+        init_gain: float = 0.02,
+    ):
+        super().__init__()
+        if min(in_channels, out_channels, width, blocks) < 1:
+            raise ValueError("in_channels, out_channels, width and blocks must be at least 1")
+        w, gain = width, init_gain
+        residual = [ResidualBlock(4 * w, gain)]
+        residual += [ResidualBlock(4 * w, gain, residual[0]) for _ in range(blocks - 1)]
+        self.model = nn.SequentialCell(
+            nn.ReflectionPad2d(3),
+            _conv(in_channels, w, 7, gain=gain),  # (N, w, H, W)
+            InstanceNorm(w),
+            nn.ReLU(),
+            _conv(w, 2 * w, 3, 2, 1, gain=gain),  # (N, 2w, H/2, W/2)
+            InstanceNorm(2 * w),
+            nn.ReLU(),
+            _conv(2 * w, 4 * w, 3, 2, 1, gain=gain),  # (N, 4w, H/4, W/4)
+            InstanceNorm(4 * w),
+            nn.ReLU(),
+            *residual,
+            _upsample(4 * w, 2 * w, gain=gain),  # (N, 2w, H/2, W/2)
+            InstanceNorm(2 * w),
+            nn.ReLU(),
+            _upsample(2 * w, w, gain=gain),  # (N, w, H, W)
+            InstanceNorm(w),
+            nn.ReLU(),
+            nn.ReflectionPad2d(3),
+            NarrowConv2d(w, out_channels, 7, **_start(gain)),  # (N, out_channels, H, W)
+            Tanh(),
+        )
+
+    def parts(self) -> list[nn.Cell]:
+        """List the cells in the order they are applied."""
+        return list(self.model)
+
+    def construct(self, x: ms.Tensor) -> ms.Tensor:
+        return self.model(x)
+
+
+class PatchGANDiscriminator(nn.Cell):
+    """Judge each 70x70 patch of an image as real or fake (CycleGAN paper, section 7.2).
+
+    C64-C128-C256-C512 and a convolution to one channel, without a sigmoid: the losses take logits.
+    With width 64 it has 2,764,737 parameters, and 256x256 pixels become a 30x30 map.
+
+    Args:
+        in_channels: channels of the images it judges.
+        width: channels after the first convolution (64 in the paper).
+        init_gain: standard deviation of the initial weights.
+
+    Input (N, in_channels, H, W) in [-1, 1], H and W at least 24.
+    Output (N, 1, H/8 - 2, W/8 - 2), unbounded.
+    """
+
+    def __init__(self, in_channels: int = 3, width: int = 64, init_gain: float = 0.02):
+        super().__init__()
+        if min(in_channels, width) < 1:
+            raise ValueError("in_channels and width must be at least 1")
+        w, gain = width, init_gain
+        self.model = nn.SequentialCell(
+            _conv(in_channels, w, 4, 2, 1, gain=gain),  # (N, w, H/2, W/2)
+            nn.LeakyReLU(0.2),
+            _conv(w, 2 * w, 4, 2, 1, gain=gain),  # (N, 2w, H/4, W/4)
+            InstanceNorm(2 * w),
+            nn.LeakyReLU(0.2),
+            _conv(2 * w, 4 * w, 4, 2, 1, gain=gain),  # (N, 4w, H/8, W/8)
+            InstanceNorm(4 * w),
+            nn.LeakyReLU(0.2),
+            _conv(4 * w, 8 * w, 4, 1, 1, gain=gain),  # (N, 8w, H/8 - 1, W/8 - 1)
+            InstanceNorm(8 * w),
+            nn.LeakyReLU(0.2),
+            _conv(8 * w, 1, 4, 1, 1, gain=gain),  # (N, 1, H/8 - 2, W/8 - 2)
+        )
+
+    def construct(self, x: ms.Tensor) -> ms.Tensor:
+        return self.model(x)

@@ -1,0 +1,88 @@
+"""The cheap metrics of a training in progress, on some test images, and which epoch was best."""
+
+import json
+import logging
+import os
+from pathlib import Path
+
+from cyclegan_ms.config import Config
+from cyclegan_ms.data.domains import load_tests, sample_images
+from cyclegan_ms.errors import TrainingStopped
+from cyclegan_ms.evaluate.metrics import mean_metrics, require_skimage
+from cyclegan_ms.evaluate.run import mean_of_directions, measure
+from cyclegan_ms.training.cyclegan import Networks
+from cyclegan_ms.training.progress import drop_lines, read_metrics
+
+__all__ = ["EpochEvaluation"]
+
+log = logging.getLogger(__name__)
+
+MOST_IMAGES = 50
+"""Number of test images of a domain that it looks at, at most."""
+
+
+class EpochEvaluation:
+    """The cheap metrics of some epochs of a training, a line each of RUN/evaluation.jsonl.
+
+    They are the `image_metrics` of up to 50 test images per domain, spread over it, as means per
+    source domain (`cycle_l1_a`, ...) and over both (`cycle_l1`). The best epoch so far is the one
+    with the lowest `cycle_l1`. That does not tell whether translations look like the target domain
+    (generators that change nothing have 0), which only pictures and `evaluate` can.
+
+    Args:
+        config: train.evaluate_every, data and model are used.
+        output: the run folder.
+
+    Raises:
+        UserError: test images or scikit-image are missing where they are needed.
+    """
+
+    def __init__(self, config: Config, output):
+        self.every = config.train.evaluate_every
+        self.path = Path(output) / "evaluation.jsonl"
+        if self.every:
+            require_skimage()
+            size = config.data.crop_size
+            self.images = [sample_images(tests, size, MOST_IMAGES) for tests in load_tests(config)]
+
+    def state(self) -> int:
+        """Return what a resumed training needs to write the same lines."""
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def restore(self, state: int) -> None:
+        """Go back to a state: drop lines written after it, they will be written again."""
+        if self.path.exists():
+            drop_lines(self.path, state)
+
+    def end_epoch(self, networks: Networks, epoch: int, step: int) -> bool:
+        """Evaluate if it is due, and return whether this epoch is the best so far.
+
+        Raises:
+            TrainingStopped: the line cannot be written.
+        """
+        if not self.every or epoch % self.every:
+            return False
+        directions = ((networks.g_ab, networks.g_ba), (networks.g_ba, networks.g_ab))
+        means = [
+            mean_metrics(measure(there, back, real)[1] for real in images)
+            for (there, back), images in zip(directions, self.images)
+        ]
+        both = mean_of_directions(means)
+        row = {"epoch": epoch, "step": step, **both}
+        for letter, values in zip("ab", means):
+            row |= {f"{name}_{letter}": value for name, value in values.items()}
+        earlier = read_metrics(self.path) if self.path.exists() else []
+        best = all(both["cycle_l1"] < line["cycle_l1"] for line in earlier)
+        try:
+            with open(self.path, "ab") as file:
+                file.write(json.dumps(row).encode() + b"\n")
+                file.flush()
+                os.fsync(file.fileno())  # on the disk before a state counts on it
+        except OSError as error:
+            raise TrainingStopped(
+                f"{self.path}: {error.strerror or error}.\n"
+                f"Earlier states are whole: make room, and go on with --resume"
+            ) from error
+        text = "  ".join(f"{name} {value:.3f}" for name, value in both.items())
+        log.info("test images  %s%s", text, "  (best cycle so far)" if best else "")
+        return best

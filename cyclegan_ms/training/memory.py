@@ -1,0 +1,49 @@
+"""Estimate CPU training memory, and suggest what to reduce."""
+
+import logging
+
+import psutil
+
+from cyclegan_ms.config import Config
+
+__all__ = ["ADVICE", "estimate", "is_shortage", "say_estimate"]
+
+log = logging.getLogger(__name__)
+
+ADVICE = "a smaller data.crop_size, data.batch_size or model.width needs less"
+
+# oneDNN says the first, for a buffer of its own; MindSpore and C++ the others.
+_SHORTAGES = ("could not create a primitive", "memory failed", "memory not enough",
+              "out of memory", "bad_alloc")  # fmt: skip
+
+
+def estimate(config: Config) -> float:
+    """Estimate the peak memory in bytes of a training of the paper variant in Graph mode on CPU.
+
+    Fitted to the peaks that scripts/benchmark.py measures, within 10 % at 64, 128, 256 pixels.
+    """
+    model, data = config.model, config.data
+    assert model.blocks is not None  # filled in by Config
+    generator, discriminator = 180 + 288 * model.blocks, 675  # weights per width squared
+    values = 2 * (generator + discriminator) * model.width**2  # of all four networks
+    # What is kept for the backward pass, in maps of the first convolution's size: so many around
+    # the blocks, so many more for each.
+    maps = (12 + 1.5 * model.blocks) * data.batch_size * model.width * data.crop_size**2
+    # A weight comes with its gradient and Adam's two moments, a map with what is made of it.
+    return 1.15e9 + 4 * (4 * values + 10 * maps)
+
+
+def say_estimate(config: Config, target: str) -> None:
+    """Log roughly what a training will need, if known; warn if that much is not free."""
+    if target != "CPU" or config.device.mode != "graph" or config.model.variant != "paper":
+        return
+    needed, free = estimate(config) / 1e9, psutil.virtual_memory().available / 1e9
+    log.info("this takes about %.1f GB of memory, %.1f GB are free", needed, free)
+    if needed > free:
+        log.warning("that may not be enough: %s", ADVICE)
+
+
+def is_shortage(error: BaseException) -> bool:
+    """Return whether an error tells of too little memory, in one of MindSpore's ways."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or any(part in text for part in _SHORTAGES)

@@ -1,0 +1,191 @@
+"""The progress of a training: a bar on a terminal, and a line of metrics.jsonl every few steps."""
+
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from cyclegan_ms.model.losses import Term
+
+__all__ = ["MEASURES", "Progress", "drop_lines", "losses_of", "read_metrics"]
+
+log = logging.getLogger(__name__)
+
+MEASURES = ("learning_rate", "step_s", "images_per_s", "wait_share")
+"""What a line of metrics.jsonl holds besides epoch, step and losses."""
+
+
+class Progress:
+    """Follows a training: a bar on a terminal, and a line of metrics.jsonl every few steps.
+
+    Losses in a line are means over the steps since the line before it; a line is also written at
+    the end of each epoch. `step_s` leaves out the first step of a process, which compiles;
+    `wait_share` is the part of it that went by waiting for images.
+
+    Args:
+        path: the metrics file, appended to.
+        start: number of steps done before.
+        steps: number of steps of the whole training.
+        batch_images: number of images per step, both domains together.
+        log_every: number of steps between lines.
+        terms: the loss terms of every step.
+        bar: whether to show a progress bar.
+        on_line: called with every line.
+    """
+
+    def __init__(
+        self,
+        path,
+        start: int,
+        steps: int,
+        batch_images: int,
+        log_every: int,
+        terms: list[Term],
+        bar: bool,
+        on_line: Callable[[dict], None],
+    ):
+        self.path = Path(path)
+        self.file = open(path, "ab")  # noqa: SIM115 - closed in __exit__
+        self.batch_images, self.log_every, self.on_line = batch_images, log_every, on_line
+        self.keys: dict[str, list[str]] = {}
+        for term in terms:
+            self.keys.setdefault(term.short, []).append(term.key)
+        self.bar = tqdm(
+            total=steps, initial=start, unit="step", disable=not bar, dynamic_ncols=True
+        )
+        self.bar.set_description("compiling, up to a minute")
+        self.redirect = ExitStack()
+        self.window, self.epoch = _Mean(), _Mean()
+        self.times: list[float] = []
+        self.waits: list[float] = []
+        self.clock = time.perf_counter()
+        self.wait = 0.0
+        self.first_step_s: float | None = None
+
+    def __enter__(self):
+        if not self.bar.disable:  # keep log lines from tearing the bar
+            self.redirect.enter_context(logging_redirect_tqdm())
+        return self
+
+    def __exit__(self, *error):
+        self.redirect.close()
+        self.bar.close()
+        self.file.close()
+
+    def state(self) -> dict:
+        """Return what a resumed training needs to write the same lines; JSON."""
+        os.fsync(self.file.fileno())  # the lines are on the disk before a state counts on them
+        return {
+            "bytes": self.file.tell(),
+            "window": vars(self.window).copy(),
+            "epoch": vars(self.epoch).copy(),
+        }
+
+    def restore(self, state: dict) -> None:
+        """Go back to a state: drop lines written after it, they will be written again."""
+        drop_lines(self.path, state["bytes"])
+        self.file.seek(0, os.SEEK_END)
+        self.window, self.epoch = _Mean(**state["window"]), _Mean(**state["epoch"])
+
+    def waiting(self, batches: Iterable) -> Iterator:
+        """Yield the batches, and note how long each is waited for."""
+        batches = iter(batches)
+        while True:
+            began = time.perf_counter()
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            self.wait = time.perf_counter() - began
+            yield batch
+
+    def step(self, epoch: int, losses: dict[str, float]) -> None:
+        """Note a finished step."""
+        now = time.perf_counter()
+        seconds, self.clock = now - self.clock, now
+        if self.first_step_s is None:
+            self.first_step_s = seconds
+        else:
+            self.times.append(seconds)
+            self.waits.append(self.wait)
+        self.window.add(losses)
+        self.epoch.add(losses)
+        self.bar.set_description(f"epoch {epoch}")
+        self.bar.set_postfix_str(self._brief(losses, seconds), refresh=False)
+        self.bar.update()
+
+    def _brief(self, losses, seconds):
+        """Return the means of both directions: a terminal has 80 columns."""
+        parts = [
+            f"{short} {np.mean([losses[key] for key in keys]):.2f}"
+            for short, keys in self.keys.items()
+        ]
+        return " ".join([*parts, f"{self.batch_images / seconds:.1f} images/s"])
+
+    def write_line(self, epoch: int, step: int, learning_rate: float) -> None:
+        """Write a line for the steps since the line before, if there are any."""
+        if not self.window.count:
+            return
+        step_s = float(np.mean(self.times)) if self.times else self.first_step_s or 0.0
+        row = {"epoch": epoch, "step": step, **self.window.values()}
+        row["learning_rate"] = learning_rate
+        row["step_s"] = round(step_s, 4)
+        row["images_per_s"] = round(self.batch_images / step_s, 2)
+        row["wait_share"] = round(sum(self.waits) / sum(self.times), 4) if self.times else 0.0
+        self.file.write(json.dumps(row).encode() + b"\n")
+        self.file.flush()
+        began = time.perf_counter()
+        self.on_line(row)
+        self.clock += time.perf_counter() - began
+        self.window, self.times, self.waits = _Mean(), [], []
+
+    def end_epoch(self, epoch: int, epochs: int) -> None:
+        """Log the epoch's mean losses in a line."""
+        text = "  ".join(f"{name} {value:.3f}" for name, value in self.epoch.values().items())
+        log.info("epoch %d/%d  %s", epoch, epochs, text)
+        self.epoch = _Mean()
+
+    def restart_clock(self) -> None:
+        """Leave out of the step times what was done since the last step."""
+        self.clock = time.perf_counter()
+
+
+@dataclass
+class _Mean:
+    """Running means of named numbers."""
+
+    sums: dict[str, float] = field(default_factory=dict)
+    count: int = 0
+
+    def add(self, row):
+        self.sums = {name: self.sums.get(name, 0.0) + value for name, value in row.items()}
+        self.count += 1
+
+    def values(self):
+        return {name: total / self.count for name, total in self.sums.items()}
+
+
+def drop_lines(path, size: int) -> None:
+    """Drop from a file of lines what was written after its first `size` bytes."""
+    kept = Path(path).read_bytes()[:size]
+    if len(kept) < size:
+        log.warning("%s: lines are missing, and stay missing", path)
+    os.truncate(path, kept.rfind(b"\n") + 1)
+
+
+def read_metrics(path) -> list[dict]:
+    """Read the lines of a metrics file."""
+    return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
+
+
+def losses_of(row: dict) -> dict[str, float]:
+    """Return the losses of a line of metrics.jsonl, by name."""
+    return {k: v for k, v in row.items() if k not in ("epoch", "step", *MEASURES)}

@@ -1,0 +1,281 @@
+"""What watches a training and writes its run folder: one object, with a silent twin.
+
+The first worker has a `Record`; every other worker has a `SilentRecord`, which only waits where
+the first one writes.
+"""
+
+import logging
+import math
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+import mindspore as ms
+
+from cyclegan_ms.config import Config, config_values
+from cyclegan_ms.data.domains import Domain, load_domains, sample_images
+from cyclegan_ms.device import Device, environment
+from cyclegan_ms.training.cyclegan import CycleGAN, Networks
+from cyclegan_ms.training.evaluation import EpochEvaluation
+from cyclegan_ms.training.health import Health
+from cyclegan_ms.training.memory import say_estimate
+from cyclegan_ms.training.page import write_page
+from cyclegan_ms.training.plots import cycle_grid, draw_losses
+from cyclegan_ms.training.progress import Progress, read_metrics
+from cyclegan_ms.training.resume import check_run_folder, fingerprint
+from cyclegan_ms.training.run_folder import RunFolder
+from cyclegan_ms.training.schedule import Schedule
+from cyclegan_ms.training.state import Everything, Journal, TrainingState
+from cyclegan_ms.training.tensorboard import Board
+
+__all__ = ["Recorder", "open_record", "translate_samples"]
+
+log = logging.getLogger(__name__)
+
+
+class Recorder(Protocol):
+    """What the loop asks of a record; use it as a context once it is prepared."""
+
+    folder: RunFolder
+
+    def prepare(self, model: CycleGAN, state: TrainingState | None) -> None:
+        """Make the run folder ready and, where there is one, go back to a state."""
+
+    def waiting(self, batches: Iterable) -> Iterator:
+        """Yield the batches."""
+
+    def step(self, step: int, losses: dict[str, float]) -> None:
+        """Note a finished step."""
+
+    def is_due(self, step: int) -> bool:
+        """Return whether this worker wants the step kept."""
+
+    def keep(self, step: int) -> None:
+        """Save the state, and at the end of an epoch generators and samples."""
+
+    def __enter__(self): ...
+
+    def __exit__(self, *error): ...
+
+
+def open_record(
+    config: Config,
+    output: Path,
+    domains: tuple[Domain, Domain],
+    device: Device,
+    schedule: Schedule,
+    resume: bool = False,
+    progress: bool | None = None,
+    on_line: Callable[[dict], None] | None = None,
+) -> Recorder:
+    """Return the record of a training, or its silent twin for a worker that does not lead.
+
+    Args:
+        config: all settings.
+        output: the run folder.
+        domains: the images to train on.
+        device: where it computes.
+        schedule: its steps.
+        resume: whether it goes on with the run in `output`.
+        progress: whether to show a progress bar; None shows one on a terminal.
+        on_line: called with every line of metrics.jsonl.
+
+    Raises:
+        UserError: the folder cannot be used, or images or packages are missing.
+    """
+    folder = RunFolder(output, config)
+    if not device.leads:
+        return SilentRecord(folder)
+    return Record(folder, domains, device, schedule, resume, progress, on_line)
+
+
+class SilentRecord:
+    """The record of a worker that does not lead: it writes nothing.
+
+    Args:
+        folder: where the first worker writes.
+    """
+
+    def __init__(self, folder: RunFolder):
+        self.folder = folder
+
+    def prepare(self, model: CycleGAN, state: TrainingState | None) -> None:
+        """Restore a state, if there is one."""
+        if state:
+            Everything.of(model, {}).restore(state)
+
+    def waiting(self, batches: Iterable) -> Iterator:
+        """Yield the batches."""
+        return iter(batches)
+
+    def step(self, step: int, losses: dict[str, float]) -> None:
+        """Do nothing."""
+
+    def is_due(self, step: int) -> bool:
+        """Return False: the first worker decides."""
+        return False
+
+    def keep(self, step: int) -> None:
+        """Wait until the first worker has saved the state."""
+        self.folder.wait_for_state(step)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *error):
+        if kind:  # msrun kills all workers when one has ended: let the first one speak
+            time.sleep(3)
+
+
+class Record:
+    """Watches a training, says what it sees, and writes the run folder.
+
+    The arguments are those of `open_record`.
+    """
+
+    def __init__(self, folder: RunFolder, domains, device, schedule, resume, progress, on_line):
+        config = folder.config
+        self.folder, self.config, self.device, self.schedule = folder, config, device, schedule
+        self.samples = _samples(config)
+        self.evaluation = EpochEvaluation(config, folder.path)
+        check_run_folder(folder.path, resume)
+        self.images = fingerprint(*domains)
+        self.bar = sys.stderr.isatty() if progress is None else progress
+        self.on_line = on_line
+        self.health = Health()
+        self.saved_at = time.monotonic()
+        self.closing = ExitStack()
+
+    def prepare(self, model: CycleGAN, state: TrainingState | None) -> None:
+        """Make the run folder ready and go back to the state, if there is one.
+
+        Raises:
+            UserError: the disk has no room.
+        """
+        schedule, train = self.schedule, self.config.train
+        start = state.facts["step"] if state else 0
+        epochs = math.ceil((schedule.last - start) / schedule.per_epoch)
+        self.folder.prepare(model.networks, epochs, state)
+        self.model = model
+        self.board = Board(self.folder.path / "tensorboard", train.tensorboard, start)
+        self.progress = Progress(
+            self.folder.metrics, start, schedule.last, 2 * schedule.per_step, train.log_every,
+            model.terms, self.bar and start < schedule.last, self._line,
+        )  # fmt: skip
+        journals: dict[str, Journal] = {"report": self.progress, "evaluation": self.evaluation}
+        self.everything = Everything.of(model, journals)
+        if state:
+            self.everything.restore(state)
+
+    def __enter__(self):
+        self.closing.enter_context(self.board)
+        self.closing.enter_context(self.progress)
+        say_estimate(self.config, self.device.target)
+        if self.config.device.mode == "graph" and not self.bar:  # which says so too
+            log.info("compiling, up to a minute")
+        self.progress.restart_clock()
+        self.saved_at = time.monotonic()
+        return self
+
+    def __exit__(self, *error):
+        self.closing.close()
+
+    def waiting(self, batches: Iterable) -> Iterator:
+        """Yield the batches, and note how long each is waited for."""
+        return self.progress.waiting(batches)
+
+    def step(self, step: int, losses: dict[str, float]) -> None:
+        """Note a finished step: bar, alarms, and a line of metrics.jsonl if it is time."""
+        epoch, ends = self.schedule.epoch(step), self.schedule.ends_epoch(step)
+        self.progress.step(epoch, losses)
+        self.health.watch_losses(step, losses)
+        if ends or step % self.config.train.log_every == 0:
+            self.progress.write_line(epoch, step, self.schedule.rates[step - 1])
+        if ends:
+            self.progress.end_epoch(epoch, self.schedule.epochs)
+
+    def is_due(self, step: int) -> bool:
+        """Return whether an epoch or the training ends here, or the last state is old."""
+        old = time.monotonic() - self.saved_at > 60 * self.config.train.state_minutes
+        return old or self.schedule.ends_epoch(step) or step == self.schedule.last
+
+    def keep(self, step: int) -> None:
+        """Save the state. At the end of an epoch, first evaluate, save generators and samples.
+
+        The state comes last: whatever ends the program before, a resumed training makes the
+        generators and samples of this epoch again.
+
+        Raises:
+            TrainingStopped: something cannot be written.
+        """
+        schedule, networks = self.schedule, self.model.networks
+        epoch, ends = schedule.epoch(step), schedule.ends_epoch(step)
+        best = ends and self.evaluation.end_epoch(networks, epoch, step)
+        facts = {
+            "step": step,
+            **self.everything.written(),
+            "config": config_values(self.config),
+            "images": self.images,
+            "workers": self.device.workers,
+        }
+        if step == schedule.last and not ends:
+            # Not part of the state: a longer run goes on here.
+            self.progress.write_line(epoch, step, schedule.rates[step - 1])
+            self.progress.end_epoch(epoch, schedule.epochs)
+        if ends or step == schedule.last:
+            self.folder.save_generators(networks, epoch, best)
+            self._report(step)
+        self.folder.save_state(self.everything.capture(facts))
+        self.saved_at = time.monotonic()
+        self.progress.restart_clock()
+
+    def _line(self, row):
+        self.board.metrics(row)
+        if self.on_line:
+            self.on_line(row)
+
+    def _report(self, step):
+        """Draw samples, curves and page. No failure here ends a training: none is worth one."""
+        epoch, every = self.schedule.epoch(step), self.config.train.sample_every
+        try:
+            if self.samples and (step == self.schedule.last or epoch % every == 0):
+                cycles = translate_samples(self.model.networks, self.samples)
+                for name, (real, fake, _) in zip(("g_ab", "g_ba"), cycles):
+                    self.health.watch_samples(name, real, fake)
+                grid = cycle_grid(cycles, self.config.data.domains)
+                self.folder.save_samples(grid, epoch)
+                self.board.picture(grid, step)
+            rows = read_metrics(self.folder.metrics)
+            draw_losses(rows, self.model.terms, self.folder.path / "losses.png")
+            write_page(self.folder.path, rows, environment(self.device))
+        except Exception as error:
+            log.warning("the report of epoch %d could not be made: %s", epoch, error)
+
+
+def _samples(config) -> list[np.ndarray]:
+    """Load the test images to draw as the training goes, of A and of B, (N, C, S, S) each."""
+    if not config.train.sample_every:
+        return []
+    channels = (config.model.channels_a, config.model.channels_b)
+    tests = load_domains(config.data, "test", channels)
+    return [sample_images(domain, config.data.crop_size) for domain in tests]
+
+
+def translate_samples(networks: Networks, samples) -> list[tuple]:
+    """Translate images of A and of B there and back.
+
+    Returns per direction (real, fake, reconstructed), each (N, C, S, S).
+    """
+    cycles = []
+    for real, there, back in zip(
+        samples, (networks.g_ab, networks.g_ba), (networks.g_ba, networks.g_ab)
+    ):
+        fake = np.concatenate([there(ms.Tensor(image[None])).asnumpy() for image in real])
+        rec = np.concatenate([back(ms.Tensor(image[None])).asnumpy() for image in fake])
+        cycles.append((real, fake, rec))
+    return cycles

@@ -1,0 +1,161 @@
+"""Whether a folder may be trained into, and what may change when a training is resumed."""
+
+import hashlib
+import logging
+import os
+from pathlib import Path
+
+from cyclegan_ms.config import Config, OnResume, config_values, resume_rules
+from cyclegan_ms.data.domains import Domain
+from cyclegan_ms.data.stream import epoch_steps
+from cyclegan_ms.device import launched_workers
+from cyclegan_ms.errors import UserError, program
+from cyclegan_ms.files import check_writable
+from cyclegan_ms.training.schedule import rates_of
+from cyclegan_ms.training.state import TrainingState, load_state
+
+__all__ = [
+    "check_changes",
+    "check_run_folder",
+    "fingerprint",
+    "load_resumable",
+    "resume_command",
+]
+
+log = logging.getLogger(__name__)
+
+
+def check_run_folder(output, resume: bool = False) -> None:
+    """Raise UserError unless a folder may be filled: a new or empty one, or a run to resume."""
+    output = Path(output)
+    try:
+        if resume and not (output / "checkpoints").is_dir():
+            raise UserError(f"--output {output}: holds no run to resume")
+        if not resume and output.is_dir() and any(output.iterdir()):
+            raise UserError(
+                f"--output {output} is not empty: --resume continues a run that has saved a state; "
+                f"otherwise remove it or choose another folder, nothing is overwritten"
+            )
+    except OSError as error:
+        raise UserError(f"--output {output}: {error.strerror}") from error
+    check_writable(output)
+
+
+def resume_command(output) -> str:
+    """Return the command that continues the run in `output`, on as many workers as now."""
+    train, workers = program("train"), launched_workers()
+    if workers > 1:
+        launcher = Path(train.split()[-1]).with_name("train_distributed.sh")
+        if launcher.is_file():
+            train = f"bash {launcher} {workers}"
+        else:  # installed without a checkout: by MindSpore's own launcher
+            train = (
+                f"msrun --worker_num={workers} --local_worker_num={workers} --join=True "
+                f"$(command -v {train})"
+            )
+    return f"{train} --resume --output {output}"
+
+
+def fingerprint(*domains: Domain) -> str:
+    """Return a short text that is the same for the same images in the same order.
+
+    They are told by their names and sizes, or the checksums of a MindRecord file's rows.
+    """
+    names = "\n".join(name for domain in domains for name in ("", *domain.names))
+    return hashlib.sha256(os.fsencode(names)).hexdigest()[:16]
+
+
+def load_resumable(
+    config: Config, output, domains: tuple[Domain, Domain], workers: int = 1
+) -> TrainingState:
+    """Load the newest whole state of a run, if a training so configured may go on from it.
+
+    Args:
+        config: the configuration to go on with.
+        output: the run folder.
+        domains: the images to go on with.
+        workers: number of workers that share a step.
+
+    Raises:
+        UserError: there is none, or settings or images have changed too much.
+    """
+    state = load_state(Path(output) / "checkpoints")
+    per_epoch = epoch_steps(*domains, config.data.batch_size * workers)
+    before, after = (
+        rates_of(values, per_epoch)[: state.facts["step"]]
+        for values in (state.facts["config"], config_values(config))
+    )
+    check_changes(state.facts, config, fingerprint(*domains), before == after, workers)
+    return state
+
+
+def check_changes(
+    facts: dict, config: Config, images: str, same_rates: bool, workers: int = 1
+) -> None:
+    """Compare a saved state with what it is to be resumed as; log the differences.
+
+    Which keys may change stands beside them in the configuration. Another number of workers is
+    sound, up to rounding, where a step keeps its images.
+
+    Args:
+        facts: of the state; `config`, `images`, `workers` and `step` are used.
+        config: the configuration to go on with.
+        images: fingerprint of the images to go on with.
+        same_rates: whether the steps already done had the learning rates of `config`.
+        workers: number of workers that share a step from now on.
+
+    Raises:
+        UserError: a difference that would make it another training.
+    """
+    after = config_values(config)
+    # A key that a run's version did not have is as it was there: at its default.
+    before = {**config_values(Config()), **facts["config"]}
+    changed = {key for key in after if before[key] != after[key]}
+    same = {OnResume.ALWAYS}
+    if _same_step(facts, before, config, workers):
+        same.add(OnResume.SAME_STEP)
+    if images == facts["images"]:
+        same.add(OnResume.SAME_IMAGES)
+    if same_rates:
+        same.add(OnResume.SAME_RATES)
+    rules = resume_rules()
+    refused = {key for key in changed if rules.get(key) not in same}
+    if any(rules.get(key) is OnResume.SAME_RATES for key in refused):
+        raise UserError(
+            "--resume cannot change train.epochs or train.decay_epochs so: the learning rate of "
+            f"steps already done would have been another (at step {facts['step']})"
+        )
+    if refused:
+        listed = ", ".join(f"{key} ({before[key]} -> {after[key]})" for key in sorted(refused))
+        raise UserError(f"--resume cannot change {listed}; start a new run for that")
+    if images != facts["images"]:
+        raise UserError(
+            f"--resume: the images in data.root {config.data.root} are not those that the run "
+            f"began with; restore them, or start a new run"
+        )
+    for key in sorted(changed):
+        log.info("resumed with %s %s -> %s", key, before[key], after[key])
+
+
+def _same_step(facts, before, config, workers):
+    """Whether the number of workers changes and a step keeps its images.
+
+    Raises UserError where they are others.
+    """
+    workers_before = facts["workers"]
+    if workers == workers_before:
+        return False
+    per_step = before["data.batch_size"] * workers_before
+    if config.data.batch_size * workers != per_step:
+        fit = (
+            f"give --data.batch_size {per_step // workers}"
+            if per_step % workers == 0
+            else f"take a number of workers that divides {per_step}"
+        )
+        raise UserError(
+            f"--resume: a step of this run has {per_step} images per domain "
+            f"(data.batch_size {before['data.batch_size']} on {workers_before} workers), not "
+            f"{config.data.batch_size * workers}; {fit}"
+        )
+    log.info("resumed on %d workers instead of %d", workers, workers_before)
+    return True

@@ -1,0 +1,103 @@
+"""The step cells: one update each, of the generators or of the discriminators."""
+
+import mindspore as ms
+from mindspore import nn, ops
+
+from cyclegan_ms.device import quiet_mindspore
+from cyclegan_ms.model.losses import GeneratorLoss
+
+__all__ = ["CheckedStep", "GeneratorStep", "ScaledStep", "adam", "in_precision"]
+
+
+class CheckedStep(nn.TrainOneStepCell):
+    """One update that also tells whether all gradients were finite.
+
+    The network returns its loss first; only that is differentiated. Returns the network's outputs
+    and a boolean scalar.
+    """
+
+    def __init__(self, network: nn.Cell, optimizer: nn.Cell):
+        super().__init__(network, optimizer)
+        # One forward pass in PyNative mode too, where the base class makes two.
+        self.forward_backward = ops.value_and_grad(network, None, self.weights, has_aux=True)
+
+    def construct(self, *inputs):
+        outputs, gradients = self.forward_backward(*inputs)
+        gradients = self.grad_reducer(gradients)
+        finite = ms.amp.all_finite(gradients)
+        return ops.depend(outputs, self.optimizer(gradients)), finite
+
+
+class GeneratorStep(CheckedStep):
+    """`CheckedStep` of a `GeneratorLoss`, one direction at a time: half the memory for its maps."""
+
+    def __init__(self, network: GeneratorLoss, optimizer: nn.Cell):
+        super().__init__(network, optimizer)
+        self.of_a, self.of_b = (
+            ops.value_and_grad(direction, None, self.weights, has_aux=True)
+            for direction in (network.of_a, network.of_b)
+        )
+        self.each = ops.HyperMap()
+        self.forward_backward = self.in_turn
+
+    def in_turn(self, real_a, real_b):
+        outputs_a, gradients_a = self.of_a(real_a)
+        real_b = ops.depend(real_b, gradients_a)  # else both directions' maps are alive at once
+        outputs_b, gradients_b = self.of_b(real_b)
+        gradients = self.each(ops.add, gradients_a, gradients_b)
+        return self.network.join(outputs_a, outputs_b), gradients
+
+
+class ScaledStep(nn.TrainOneStepCell):
+    """`CheckedStep` in float16: the loss is scaled up so that small gradients do not vanish.
+
+    If gradients overflow, the update is left out and the scale halved; after 1000 good steps it
+    doubles (Micikevicius et al. 2018, section 3.2). The boolean is False only if gradients overflow
+    at scale 1.
+    """
+
+    def __init__(self, network: nn.Cell, optimizer: nn.Cell):
+        super().__init__(network, optimizer)
+        self.scaler = ms.amp.DynamicLossScaler(2.0**16, 2, 1000)
+        self.scaled = _ScaledLoss(network, self.scaler)
+        self.forward_backward = ops.value_and_grad(self.scaled, None, self.weights, has_aux=True)
+
+    def construct(self, *inputs):
+        outputs, gradients = self.forward_backward(*inputs)
+        gradients = self.scaler.unscale(self.grad_reducer(gradients))
+        finite = ms.amp.all_finite(gradients)
+        hopeless = ops.logical_and(ops.logical_not(finite), self.scaler.scale_value <= 1)
+        if finite:
+            outputs = ops.depend(outputs, self.optimizer(gradients))
+        outputs = ops.depend(outputs, self.scaler.adjust(finite))
+        return outputs, ops.logical_not(hopeless)
+
+
+class _ScaledLoss(nn.Cell):
+    def __init__(self, network, scaler):
+        super().__init__(auto_prefix=False)
+        self.network, self.scaler = network, scaler
+
+    def construct(self, *inputs):
+        outputs = self.network(*inputs)
+        return (self.scaler.scale(outputs[0]), *outputs[1:])
+
+
+def in_precision(network: nn.Cell, amp: str) -> nn.Cell:
+    """Return the network computing as `amp` says, with inputs and outputs in float32.
+
+    Args:
+        network: any.
+        amp: O0 for float32, O2 for float16, bf16 for bfloat16.
+    """
+    if amp == "O0":
+        return network
+    kind = {"O2": ms.float16, "bf16": ms.bfloat16}[amp]
+    return ms.amp.auto_mixed_precision(network, "O2", dtype=kind)
+
+
+def adam(cells, rates: list[float], beta1: float, epsilon: float) -> nn.Adam:
+    """Return an Adam of all parameters of some cells, with the learning rate of every step."""
+    parameters = [p for cell in cells for p in cell.trainable_params()]
+    with quiet_mindspore():  # it warns of a deprecated operator inside of its own Adam
+        return nn.Adam(parameters, learning_rate=rates, beta1=beta1, eps=epsilon)

@@ -1,0 +1,131 @@
+"""`train`: the loop. Batches in, generators first, then discriminators, and a run folder out."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from signal import Signals
+
+from cyclegan_ms.config import Config
+from cyclegan_ms.data.domains import load_domains
+from cyclegan_ms.data.stream import UnpairedStream, epoch_steps, iterate
+from cyclegan_ms.device import WorkerLost, check_precision, setup_device
+from cyclegan_ms.errors import TrainingStopped
+from cyclegan_ms.interrupt import StopRequest
+from cyclegan_ms.training.cyclegan import CycleGAN, build_networks
+from cyclegan_ms.training.memory import ADVICE, is_shortage
+from cyclegan_ms.training.record import Recorder, open_record
+from cyclegan_ms.training.resume import load_resumable, resume_command
+from cyclegan_ms.training.schedule import Schedule
+from cyclegan_ms.training.tensorboard import require_tensorboard
+
+__all__ = ["train"]
+
+log = logging.getLogger(__name__)
+
+
+def train(
+    config: Config,
+    output,
+    resume: bool = False,
+    progress: bool | None = None,
+    stop: StopRequest | None = None,
+    on_line: Callable[[dict], None] | None = None,
+) -> CycleGAN:
+    """Train as configured and fill the run folder `output`.
+
+    Args:
+        config: all settings.
+        output: a new or empty folder, or the run to resume.
+        resume: go on from the newest complete state, to the same end, bit for bit.
+        progress: whether to show a progress bar; None shows one on a terminal.
+        stop: a program's watch over its signals; None notes them while training.
+        on_line: called with every line of metrics.jsonl once it is written, to follow along.
+
+    Raises:
+        UserError: images, folder, disk or device are not as needed; before the first step.
+        TrainingStopped: diverged, interrupted by SIGINT or SIGTERM, or out of memory or disk.
+    """
+    output = Path(output)
+    try:
+        return _train(config, output, resume, progress, stop or StopRequest(), on_line)
+    except WorkerLost as error:
+        raise TrainingStopped(
+            f"ERROR: a worker of this training failed or is gone ({error}); the others cannot go "
+            f"on. See the workers' logs.\n{_way_on(output)}"
+        ) from error
+    except OSError as error:  # such as a full disk
+        what = f"{error.filename or output}: {error.strerror or error}"
+        raise TrainingStopped(f"{what}.\n{_way_on(output)}") from error
+    except (MemoryError, RuntimeError) as error:
+        if not is_shortage(error):
+            raise
+        what = (str(error).strip() or "MemoryError").splitlines()[0]
+        raise TrainingStopped(f"out of memory ({what}): {ADVICE}.\n{_way_on(output)}") from error
+
+
+def _train(config, output, resume, progress, stop, on_line):
+    if config.train.tensorboard:
+        require_tensorboard()
+    channels = (config.model.channels_a, config.model.channels_b)
+    domains = load_domains(config.data, "train", channels)
+    where = config.device
+    device = setup_device(where.target, where.mode, where.id, config.train.seed, join=True)
+    check_precision(where.amp, device.target)
+
+    per_epoch = epoch_steps(*domains, config.data.batch_size * device.workers)
+    schedule = Schedule.of(config, per_epoch, device.workers)
+    record = open_record(config, output, domains, device, schedule, resume, progress, on_line)
+    device.agree()  # nobody goes on before the folder was looked at
+    state = load_resumable(config, output, domains, device.workers) if resume else None
+    model = CycleGAN(build_networks(config.model), config, schedule.rates, device)
+    record.prepare(model, state)
+    model.steps_done = start = state.facts["step"] if state else 0
+
+    ahead = f"from step {start + 1}" if start else "all"
+    log.info(
+        "%d images of %s, %d of %s; %d steps an epoch, %s of %d, into %s",
+        len(domains[0]), config.data.domains[0], len(domains[1]), config.data.domains[1],
+        per_epoch, ahead if start < schedule.last else "none", schedule.last, output,
+    )  # fmt: skip
+    if start >= schedule.last:
+        log.info("nothing left to do: %d steps are done", start)
+        return model
+    # The notebook's file fixes which images go together; the paper pairs them anew each epoch.
+    paired = config.model.variant == "tutorial" and Path(config.data.root).is_file()
+    stream = UnpairedStream(
+        *domains, config.data, config.train.seed, config.train.epochs,
+        start * schedule.per_step, paired, device.rank, device.workers,
+    )  # fmt: skip
+    _run(model, stream, record, schedule, stop)
+    return model
+
+
+def _run(
+    model: CycleGAN, stream: UnpairedStream, record: Recorder, schedule: Schedule, stop: StopRequest
+) -> None:
+    """Take the steps that are left."""
+    first = model.steps_done + 1
+    with stop, record:
+        for step, batch in enumerate(record.waiting(iterate(stream)), first):
+            losses = model.step(batch["real_a"], batch["real_b"])
+            if step == first:
+                stop.install()
+            record.step(step, losses)
+            caught, due = model.device.agree(stop.caught or 0, record.is_due(step))
+            if caught or due:
+                record.keep(step)
+            if step == schedule.last:
+                break
+            if caught:
+                raise TrainingStopped(
+                    f"stopped by {Signals(caught).name} after step {step}, all of it saved; go on "
+                    f"with\n{resume_command(record.folder.path)}",
+                    status=128 + caught,
+                )
+
+
+def _way_on(output):
+    if not (output / "checkpoints" / "latest").exists():
+        return "No state was saved yet: start again."
+    command = resume_command(output)
+    return f"The states in {output}/checkpoints are whole; go on with\n{command}"

@@ -1,0 +1,323 @@
+"""Translate a file or a folder of pictures into a folder, losing none of them."""
+
+import logging
+import os
+import time
+from collections import Counter, deque
+from collections.abc import Generator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import groupby, islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from cyclegan_ms.data.images import known_endings
+from cyclegan_ms.errors import UserError
+from cyclegan_ms.files import check_writable, shown
+from cyclegan_ms.interrupt import StopRequest
+from cyclegan_ms.translate.pictures import (
+    WRITABLE,
+    open_picture,
+    save_picture,
+    with_alpha,
+)
+
+if TYPE_CHECKING:  # it imports MindSpore
+    from cyclegan_ms.translate.translator import Translator
+
+__all__ = ["Job", "Options", "Outcome", "plan", "translate_files"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Options:
+    """How results are made and written."""
+
+    format: str | None = None
+    """png, jpg or webp; None keeps each input's own, where it can be written, else png"""
+    quality: int = 95
+    """quality of JPEG and WebP, 1 to 100"""
+    batch_size: int = 1
+    """number of images of one size to translate together"""
+    side_by_side: bool = False
+    """put the original to the left of each result"""
+    cycle: bool = False
+    """also write what the other generator makes of the result"""
+    skip_existing: bool = False
+    """leave out inputs whose results are there already"""
+    max_megapixels: float = 200
+    """refuse larger pictures; 0 takes all"""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One input and where its result goes."""
+
+    source: Path
+    target: Path
+
+    cycle_target: Path | None = None
+    """where its reconstruction goes, if it has a file of its own"""
+
+    @property
+    def targets(self) -> list[Path]:
+        """All files that it gives."""
+        return [path for path in (self.target, self.cycle_target) if path]
+
+
+@dataclass
+class Outcome:
+    """What became of each input."""
+
+    written: list[Path] = field(default_factory=list)
+    skipped: list[Path] = field(default_factory=list)
+    failed: list[tuple[Path, str]] = field(default_factory=list)
+    notes: list[tuple[Path, str]] = field(default_factory=list)
+    unfinished: int = 0
+    """number of inputs left when it was stopped"""
+    seconds: float = 0.0
+
+
+def plan(source, output, options: Options) -> list[Job]:
+    """List what to make of a file or a folder, and check it before anything is loaded.
+
+    Relative paths and names are kept. Where a changed ending would give two inputs one name, the
+    old ending goes into it: photo_gif.png beside photo.png.
+
+    Raises:
+        UserError: nothing to translate, a place that cannot be written, or files in the way.
+    """
+    source, output = Path(source), Path(output)
+    try:
+        return _plan(source, output, options)
+    except OSError as error:  # such as a name that is too long
+        raise UserError(f"--input {source}, --output {output}: {error.strerror}") from error
+
+
+def _plan(source, output, options):
+    if source.is_dir():
+        _check_apart(source, output)
+        files = _pictures_below(source)
+        if not files:
+            raise UserError(f"--input {source}: holds no image")
+        relative = [path.relative_to(source) for path in files]
+    elif source.is_file():
+        files, relative = [source], [Path(source.name)]
+    else:
+        raise UserError(f"--input {source}: no such file or folder")
+
+    if output.suffix.lower() in known_endings() and not output.is_dir():
+        raise UserError(
+            f"--output {output}: give a folder, such as {output.parent}; results keep the names of "
+            f"their inputs"
+        )
+    jobs = []
+    for path, name in zip(files, _named(relative, options)):
+        cycle = None
+        if options.cycle and not options.side_by_side:
+            cycle = output / name.with_name(f"{name.stem}_cycle{name.suffix}")
+        jobs.append(Job(path, output / name, cycle))
+    targets = [target for job in jobs for target in job.targets]
+    twice = [target for target, count in Counter(targets).items() if count > 1]
+    if twice:
+        raise UserError(
+            f"{shown(twice[0])} would be both a result and a reconstruction; rename an input"
+        )
+    existing = [target for target in targets if os.path.lexists(target)]
+    if existing and not options.skip_existing:
+        raise UserError(
+            f"{len(existing)} output files exist already, such as {shown(existing[0])};\n"
+            f"--skip_existing leaves them out; else choose an empty --output: nothing is "
+            f"overwritten"
+        )
+    check_writable(output)
+    return jobs
+
+
+def _check_apart(source, output):
+    inner, outer = output.resolve(), source.resolve()
+    if inner == outer or outer in inner.parents:
+        raise UserError(f"--output {output} is --input or lies in it; choose another folder")
+    if inner in outer.parents:
+        raise UserError(f"--input {source} lies in --output {output}; choose another folder")
+
+
+def _pictures_below(folder):
+    """List files with an image's ending, also links that lead nowhere: they are to be reported."""
+    found, others = [], 0
+    endings = known_endings()
+    for place, folders, names in os.walk(folder, onerror=_unreadable):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if name.startswith("."):
+                continue
+            if os.path.splitext(name)[1].lower() in endings:
+                found.append(Path(place, name))
+            else:
+                others += 1
+    if others:
+        log.info("left out %d files whose names do not end like an image's", others)
+    return found
+
+
+def _unreadable(error):
+    log.warning("left out %s: %s", shown(error.filename), error.strerror)
+
+
+def _named(names, options):
+    """Yield the outputs' relative names, all different."""
+    ending = f".{options.format}" if options.format else None
+    kept = {name for name in names if name.suffix.lower() in ({ending} if ending else WRITABLE)}
+    taken = set(kept)
+    for name in names:
+        if name in kept:
+            yield name
+            continue
+        kind, new = name.suffix[1:], name.with_suffix(ending or ".png")
+        while new in taken:
+            new = new.with_name(f"{new.stem}_{kind}{new.suffix}")
+        taken.add(new)
+        yield new
+
+
+def translate_files(
+    translator: "Translator",
+    jobs: list[Job],
+    options: Options,
+    back: "Translator | None" = None,
+    progress: bool = False,
+    stop: StopRequest | None = None,
+) -> Outcome:
+    """Do the jobs of a plan. A bad input is noted, and the rest goes on.
+
+    Args:
+        translator: does the work.
+        jobs: from `plan`.
+        options: as given to `plan`.
+        back: the translator of the other direction, for `options.cycle`.
+        progress: whether to show a progress bar.
+        stop: ends the work after the current images once its `caught` is set.
+    """
+    result = Outcome()
+    begun = time.monotonic()
+    todo = []
+    for job in jobs:
+        if options.skip_existing and all(map(os.path.lexists, job.targets)):
+            result.skipped.append(job.source)
+        else:
+            todo.append(job)
+    with tqdm(total=len(todo), unit="image", disable=not progress, dynamic_ncols=True) as bar:
+        loaded = _read_ahead(translator, todo, options)
+        done = 0
+        for batch in _batches(loaded, options.batch_size):
+            _translate_batch(translator, back, batch, options, result)
+            done += len(batch)
+            bar.update(len(batch))
+            if stop and stop.caught:
+                break
+        loaded.close()
+    result.unfinished = len(todo) - done
+    result.seconds = time.monotonic() - begun
+    return result
+
+
+def _read_ahead(translator, jobs, options) -> Generator:
+    """Yield (job, (picture, pixels) or an error) of every job, decoded ahead."""
+
+    def read(job):
+        try:
+            channels = translator.spec.in_channels
+            picture = open_picture(job.source, channels, options.max_megapixels)
+            return picture, translator.prepare(picture.image)
+        except (OSError, MemoryError) as error:
+            return error
+
+    with ThreadPoolExecutor(1) as pool:
+        waiting: deque[tuple[Job, Future]] = deque()
+        try:
+            for job in jobs:
+                waiting.append((job, pool.submit(read, job)))
+                if len(waiting) > options.batch_size:
+                    ready, future = waiting.popleft()
+                    yield ready, future.result()
+            while waiting:
+                ready, future = waiting.popleft()
+                yield ready, future.result()
+        finally:
+            for _, future in waiting:
+                future.cancel()
+
+
+def _batches(items, size):
+    """Yield consecutive items of one shape, at most `size` of them at a time."""
+    for _, same in groupby(items, key=lambda item: _shape(item[1])):
+        while batch := list(islice(same, size)):
+            yield batch
+
+
+def _shape(content):
+    return () if isinstance(content, BaseException) else content[1].shape
+
+
+def _translate_batch(translator, back, batch, options, result):
+    good = []
+    for job, content in batch:
+        if isinstance(content, BaseException):
+            result.failed.append((job.source, _reason(content)))
+        else:
+            good.append((job, *content))
+    if not good:
+        return
+    try:
+        fakes = translator.pixels(np.stack([pixels for _, _, pixels in good]))
+        recs = back.pixels(fakes) if back else [None] * len(good)
+    except Exception as error:  # every engine has its own
+        if len(good) > 1:  # together they may be too large
+            for job, picture, pixels in good:
+                _translate_batch(translator, back, [(job, (picture, pixels))], options, result)
+        else:
+            result.failed.append((good[0][0].source, _reason(error)))
+        return
+    for (job, picture, _), fake, rec in zip(good, fakes, recs):
+        try:
+            _write(translator, job, picture, fake, rec, options)
+        except (OSError, MemoryError) as error:
+            result.failed.append((job.source, _reason(error)))
+        else:
+            result.written.append(job.target)
+            result.notes += [(job.source, note) for note in picture.notes]
+
+
+def _write(translator, job, picture, fake, rec, options):
+    size = picture.image.size
+    images = [translator.finish(pixels, size) for pixels in (fake, rec) if pixels is not None]
+    images = [with_alpha(image, picture.alpha) for image in images]
+    if options.side_by_side:
+        original = with_alpha(picture.image, picture.alpha)
+        images = [_in_a_row([original, *images])]
+    for target, image in zip(job.targets, images):
+        if not (options.skip_existing and os.path.lexists(target)):
+            save_picture(target, image, picture, options.quality)
+
+
+def _in_a_row(images):
+    mode = max((image.mode for image in images), key=["L", "LA", "RGB", "RGBA"].index)
+    width, height = images[0].size
+    row = Image.new(mode, (width * len(images), height))
+    for index, image in enumerate(images):
+        row.paste(image.convert(mode), (index * width, 0))
+    return row
+
+
+def _reason(error):
+    if isinstance(error, FileNotFoundError):
+        return "a link that leads nowhere"
+    text = getattr(error, "strerror", None) or str(error)
+    if isinstance(error, MemoryError):
+        text = text or "out of memory"
+    return (text.strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,173 @@
+"""`Translator`: a trained generator applied to images of any kind and size."""
+
+from pathlib import Path
+
+import numpy as np
+import psutil
+from PIL import Image
+
+from cyclegan_ms.data.images import from_chw, to_chw
+from cyclegan_ms.device import guard_onednn
+from cyclegan_ms.errors import UserError
+from cyclegan_ms.translate.pictures import from_array, split_alpha, with_alpha
+from cyclegan_ms.translate.tiles import translate_tiled
+from cyclegan_ms.weights.checkpoint import FILES
+from cyclegan_ms.weights.engines import Engine, load_engine
+
+__all__ = ["Translator"]
+
+AUTOMATIC_TILE = 512
+
+# Measured: MindSpore's graph of a generator peaks at 23 to 29 bytes for each channel of its first
+# layer and each pixel (CPU; widths 32 and 64, 0.25 to 1 megapixels).
+_BYTES_PER_CHANNEL = 27
+# Measured: 12 megapixels at width 64 in tiles of 512 peaked at 6.
+_TILED_BYTES_PER_CHANNEL = 6
+
+
+class Translator:
+    """Translates Pillow images and NumPy arrays, one at a time or in batches.
+
+    Args:
+        engine: computes a generator.
+        size: length in pixels that the shorter side is resized to for translation; the result is
+            resized back. 0 works on images as they are.
+        tile: process images larger than this in tiles of this side. 0 uses tiles of 512 when
+            memory is short or a feature map would be beyond 2 GB. The result is the same, up to
+            rounding.
+
+    Raises:
+        UserError: `size` or `tile` is too small.
+    """
+
+    def __init__(self, engine: Engine, size: int = 0, tile: int = 0):
+        for name, value, least in (("size", size, 8), ("tile", tile, 32)):
+            if value and value < least:
+                raise UserError(f"--{name} must be at least {least}, or 0, not {value}")
+        self.engine = engine
+        self.spec = engine.spec
+        self.size, self.tile = size, tile
+
+    @classmethod
+    def load(cls, checkpoint, direction: str, size: int = 0, tile: int = 0) -> "Translator":
+        """Load a generator from a run folder or a file.
+
+        Args:
+            checkpoint: a run folder with g_ab.ckpt and g_ba.ckpt, or one such file, or one that
+                was exported as `.onnx` or `.mindir`.
+            direction: a2b, b2a, or by the domains' names, such as apple2orange.
+            size: as for the class.
+            tile: as for the class.
+
+        Raises:
+            UserError: nothing is there, or it translates in another direction.
+        """
+        guard_onednn()
+        checkpoint = Path(checkpoint)
+        if checkpoint.is_dir():
+            files = [checkpoint / name for name in FILES.values()]
+            missing = [path.name for path in files if not path.is_file()]
+            if missing:
+                raise UserError(f"{checkpoint}: not a finished run, it has no {missing[0]}")
+        else:
+            files = [checkpoint]
+        engines = [load_engine(path) for path in files]
+        # By a2b and b2a first: domains may be called a and b, in either order.
+        for word in ("direction", "name"):
+            for engine in engines:
+                if direction == getattr(engine.spec, word):
+                    return cls(engine, size, tile)
+        offered = [word for e in engines for word in (e.spec.direction, e.spec.name)]
+        raise UserError(
+            f"{checkpoint} does not translate {direction}; --direction can be {', '.join(offered)}"
+        )
+
+    def __call__(self, image):
+        """Translate an image or array into one of the same size and kind.
+
+        Args:
+            image: a Pillow image of any mode, or a uint8 array: (H, W), (H, W, 1), (H, W, 3) or
+                (H, W, 4), or a batch of them with N in front (four dimensions).
+
+        Returns RGB, or gray where the target domain is gray, with the transparency of the input.
+        Arrays have their channels last; gray ones have none, or 1 in a batch.
+
+        Raises:
+            ValueError: an array of another shape or type.
+        """
+        if isinstance(image, Image.Image):
+            return self._images([image])[0]
+        array = np.asarray(image)
+        if array.ndim < 4:
+            return np.asarray(self._images([from_array(array)])[0])
+        if not len(array):
+            raise ValueError("a batch of no images")
+        results = [np.asarray(result) for result in self._images(map(from_array, array))]
+        return np.stack([r[..., None] if r.ndim == 2 else r for r in results])
+
+    def _images(self, images):
+        """Translate Pillow images of one size."""
+        parts = [split_alpha(image, self.spec.in_channels) for image in images]
+        outputs = self.pixels(np.stack([self.prepare(colors) for colors, _ in parts]))
+        return [
+            with_alpha(self.finish(output, colors.size), alpha)
+            for output, (colors, alpha) in zip(outputs, parts)
+        ]
+
+    def prepare(self, image: Image.Image) -> np.ndarray:
+        """Turn an 8-bit image into what the generator takes: (C, h, w) in [-1, 1], resized.
+
+        Args:
+            image: RGB, or gray for a generator that takes gray.
+
+        Raises:
+            MemoryError: even tiles would need more memory than is free.
+        """
+        size = image.size
+        if self.size:
+            factor = self.size / min(size)
+            width, height = (max(1, round(extent * factor)) for extent in size)
+            size = (width, height)
+        needed = (_TILED_BYTES_PER_CHANNEL * self.spec.width + 40) * size[0] * size[1]
+        free = psutil.virtual_memory().available
+        if needed > free:
+            raise MemoryError(
+                f"{size[0]}x{size[1]} pixels need about {needed / 1e9:.0f} GB of memory, "
+                f"{free / 1e9:.0f} are free"
+            )
+        if size != image.size:
+            image = image.resize(size, Image.Resampling.BICUBIC)
+        return to_chw(image)
+
+    def finish(self, pixels: np.ndarray, size: tuple[int, int]) -> Image.Image:
+        """Turn (C, h, w) in [-1, 1] into an image of that width and height."""
+        image = from_chw(pixels)
+        return image if image.size == size else image.resize(size, Image.Resampling.BICUBIC)
+
+    def pixels(self, pixels: np.ndarray) -> np.ndarray:
+        """Translate (N, C, H, W) in [-1, 1], any H and W; return the same height and width."""
+        height, width = pixels.shape[2:]
+        # The generator halves sizes twice, and its first layer reflects 3 pixels: pad to a multiple
+        # of 4, at least 8, mirroring (as often as it takes for images of a few pixels).
+        padded = [max(8, -(-extent // 4) * 4) - extent for extent in (height, width)]
+        edges = [(0, 0), (0, 0)] + [(extra // 2, extra - extra // 2) for extra in padded]
+        pixels = np.pad(pixels, edges, mode="symmetric")
+        tile = self._tile_for(pixels)
+        if tile:
+            cell = self.engine.to_mindspore()
+            output = np.concatenate([translate_tiled(cell, image[None], tile) for image in pixels])
+        else:
+            output = self.engine(pixels)
+        top, left = edges[2][0], edges[3][0]
+        return output[:, :, top : top + height, left : left + width]
+
+    def _tile_for(self, pixels):
+        """Return the side of tiles, or 0 for none."""
+        sides = pixels.shape[2:]
+        if self.tile:
+            return self.tile if max(sides) > self.tile else 0
+        values = self.spec.width * pixels.shape[0] * sides[0] * sides[1]
+        enough = _BYTES_PER_CHANNEL * values < 0.8 * psutil.virtual_memory().available
+        # A convolution whose output is beyond 2 GB did not come back within minutes on CPU.
+        enough = enough and 4 * values < 2**31
+        return 0 if enough or max(sides) <= AUTOMATIC_TILE else AUTOMATIC_TILE

@@ -1,0 +1,1 @@
+"""Generators in files: our own, PyTorch's, the tutorial's, MindIR and ONNX."""

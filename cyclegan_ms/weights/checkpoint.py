@@ -1,0 +1,79 @@
+"""Generators in files that describe themselves."""
+
+from pathlib import Path
+
+import mindspore as ms
+from mindspore import nn
+
+from cyclegan_ms.errors import UserError
+from cyclegan_ms.files import atomic_path, check_readable
+from cyclegan_ms.model.spec import GeneratorSpec
+
+__all__ = [
+    "FILES",
+    "METADATA",
+    "load_generator",
+    "read_checkpoint",
+    "read_generator",
+    "save_generator",
+]
+
+METADATA = "cyclegan_ms"
+"""Key of the description in a generator's file, of every kind."""
+
+FILES = {"a2b": "g_ab.ckpt", "b2a": "g_ba.ckpt"}
+"""Names of both generators' files in a run folder, by direction."""
+
+
+def save_generator(generator: nn.Cell, spec: GeneratorSpec, path) -> None:
+    """Write a generator and its description to one file."""
+    # Names by position in the network: a parameter's own name carries the prefix of its run.
+    parameters = [{"name": n, "data": p} for n, p in generator.parameters_and_names()]
+    with atomic_path(path) as temporary:
+        note = {METADATA: spec.to_json()}
+        ms.save_checkpoint(parameters, str(temporary), append_dict=note)
+        content = temporary.read_bytes()
+        temporary.unlink()  # MindSpore writes it read-only, and for its owner alone
+        temporary.write_bytes(content)
+
+
+def read_checkpoint(path) -> dict:
+    """Read the parameters (by name) and notes in a MindSpore checkpoint.
+
+    Raises:
+        UserError: the file is missing, damaged, or no checkpoint.
+    """
+    check_readable(path)
+    try:
+        return ms.load_checkpoint(str(path))
+    except Exception as error:  # MindSpore raises ValueError, RuntimeError and others here
+        raise UserError(f"{path}: not a MindSpore checkpoint, or damaged") from error
+
+
+def read_generator(path) -> tuple[GeneratorSpec, dict]:
+    """Read the description and the parameters (by name) in a file.
+
+    Raises:
+        UserError: the file is missing, damaged, or not a generator of this package.
+    """
+    parameters = read_checkpoint(path)
+    if METADATA not in parameters:
+        raise UserError(f"{path}: a checkpoint, but not a generator saved by cyclegan_ms")
+    return GeneratorSpec.from_json(parameters.pop(METADATA), path), parameters
+
+
+def load_generator(path: str | Path) -> tuple[nn.Cell, GeneratorSpec]:
+    """Load a generator, ready to use, and its description.
+
+    Raises:
+        UserError: the file is missing, damaged, or not a generator of this package.
+    """
+    spec, parameters = read_generator(path)
+    generator = spec.build()
+    try:
+        missing, unexpected = ms.load_param_into_net(generator, parameters, strict_load=True)
+    except RuntimeError:  # a shape that does not fit
+        missing = unexpected = True
+    if missing or unexpected:
+        raise UserError(f"{path}: its weights do not fit its own description; the file is damaged")
+    return generator.set_train(False), spec

@@ -1,0 +1,195 @@
+"""What computes a generator: MindSpore from a checkpoint, a MindIR graph, or onnxruntime."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+import mindspore as ms
+from mindspore import nn
+
+from cyclegan_ms.device import quiet_mindspore
+from cyclegan_ms.errors import UserError
+from cyclegan_ms.files import check_readable
+from cyclegan_ms.model.spec import GeneratorSpec
+from cyclegan_ms.weights.checkpoint import METADATA, load_generator
+
+__all__ = [
+    "Engine",
+    "MindIREngine",
+    "MindSporeEngine",
+    "OnnxEngine",
+    "load_engine",
+    "onnx_session",
+    "require_onnx",
+]
+
+
+class Engine(Protocol):
+    """Computes a generator."""
+
+    spec: GeneratorSpec
+
+    def __call__(self, pixels: np.ndarray) -> np.ndarray:
+        """Translate (N, C, H, W) float32 in [-1, 1], H and W multiples of 4 and at least 8."""
+
+    def to_mindspore(self) -> nn.Cell:
+        """Return the generator as a cell, for what wants its layers."""
+
+
+def load_engine(path) -> Engine:
+    """Load the engine for a generator's file: `.onnx`, `.mindir`, or our own checkpoint.
+
+    Raises:
+        UserError: the file is missing, damaged or of another kind, or a package is missing.
+    """
+    path = Path(path)
+    check_readable(path)
+    ending = path.suffix.lower()
+    if ending == ".onnx":
+        return OnnxEngine(path)
+    if ending == ".mindir":
+        return MindIREngine(path)
+    return MindSporeEngine(*load_generator(path))
+
+
+class MindSporeEngine:
+    """A generator of this package, compiled once for all sizes, and again for a frequent one.
+
+    Args:
+        generator: takes and gives (N, C, H, W).
+        spec: its description.
+    """
+
+    OFTEN = 30
+    """After so many images of a size, the tenth of their time that a graph of their own saves (a
+    quarter at 64 pixels) makes up for the second or two that it takes to compile."""
+
+    def __init__(self, generator: nn.Cell, spec: GeneratorSpec):
+        self.generator, self.spec = generator, spec
+        self._run, self._run_size = _compile(generator)
+        self._counts: Counter[tuple[int, ...]] = Counter()
+
+    def __call__(self, pixels: np.ndarray) -> np.ndarray:
+        self._counts[pixels.shape] += 1
+        often = self._counts[pixels.shape] > self.OFTEN
+        with quiet_mindspore():  # it warns when a second generator is compiled
+            return (self._run_size if often else self._run)(ms.Tensor(pixels)).asnumpy()
+
+    def to_mindspore(self) -> nn.Cell:
+        """Return the generator itself."""
+        return self.generator
+
+
+def _compile(generator):
+    """Return a function that is compiled for all sizes, and one that is compiled for each."""
+
+    @ms.jit
+    @ms.enable_dynamic(x=ms.Tensor(shape=[None, None, None, None], dtype=ms.float32))
+    def run(x):
+        return generator(x)
+
+    @ms.jit
+    def run_size(x):
+        return generator(x)
+
+    return run, run_size
+
+
+class MindIREngine:
+    """A generator exported as MindIR."""
+
+    def __init__(self, path):
+        from mindspore.train.mind_ir_pb2 import ModelProto
+
+        model = ModelProto()
+        try:
+            model.ParseFromString(Path(path).read_bytes())
+            info = model.user_info
+            if not hasattr(info, "items"):  # a list of pairs before MindSpore 2.10
+                info = {entry.key: entry.value for entry in info}
+            note = info.get(METADATA)
+        except Exception as error:  # protobuf's own exception
+            raise UserError(f"{path}: not a MindIR file, or damaged") from error
+        if note is None:
+            raise UserError(f"{path}: a MindIR file, but not a generator exported by cyclegan_ms")
+        self.spec = GeneratorSpec.from_json(note, path)
+        try:
+            self.graph = nn.GraphCell(ms.load(str(path)))
+        except Exception as error:
+            raise UserError(f"{path}: MindSpore {ms.__version__} cannot load it") from error
+
+    def __call__(self, pixels: np.ndarray) -> np.ndarray:
+        return self.graph(ms.Tensor(pixels)).asnumpy()
+
+    def to_mindspore(self) -> nn.Cell:
+        """Rebuild the generator from the weights in the file."""
+        # An exported network may have had a prefix in its names, such as g_ab.
+        arrays = {name.removeprefix("g_ab.").removeprefix("g_ba."): value.asnumpy()
+                  for name, value in self.graph.parameters_dict().items()}  # fmt: skip
+        return _rebuilt(self.spec, arrays)
+
+
+def _rebuilt(spec, arrays):
+    """Build a generator of a description, with weights by name."""
+    generator = spec.build()
+    for name, parameter in generator.parameters_and_names():
+        parameter.set_data(ms.Tensor(arrays[name]))
+    return generator.set_train(False)
+
+
+def require_onnx():
+    """Import and return the packages onnx and onnxruntime.
+
+    Raises:
+        UserError: they are not installed.
+    """
+    try:
+        import onnx
+        import onnxruntime
+    except ImportError as error:
+        raise UserError(
+            "ONNX needs two more packages: pip install onnx onnxruntime 'numpy<2'"
+        ) from error
+    return onnx, onnxruntime
+
+
+class OnnxEngine:
+    """A generator exported as ONNX, run by onnxruntime."""
+
+    def __init__(self, path):
+        self.path = path
+        self.session = onnx_session(path)
+        metadata = self.session.get_modelmeta().custom_metadata_map
+        if METADATA not in metadata:
+            raise UserError(f"{path}: an ONNX file, but not a generator exported by cyclegan_ms")
+        self.spec = GeneratorSpec.from_json(metadata[METADATA], path)
+
+    def __call__(self, pixels: np.ndarray) -> np.ndarray:
+        return self.session.run(None, {"image": pixels})[0]
+
+    def to_mindspore(self) -> nn.Cell:
+        """Rebuild the generator from the weights in the file."""
+        onnx, _ = require_onnx()
+        weights = onnx.load(self.path).graph.initializer
+        arrays = {weight.name: onnx.numpy_helper.to_array(weight) for weight in weights}
+        return _rebuilt(self.spec, arrays)
+
+
+def onnx_session(path):
+    """Open a file with onnxruntime.
+
+    Raises:
+        UserError: the file is damaged, or onnxruntime is not installed.
+    """
+    _, onnxruntime = require_onnx()
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(
+            str(path), options, providers=onnxruntime.get_available_providers()
+        )
+    except Exception as error:  # onnxruntime has a class of its own for every reason
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{path}: not an ONNX model, damaged, or too new ({reason})") from error

@@ -1,0 +1,452 @@
+"""Files and folders: names, places, options, and a corpus of odd and broken files."""
+
+import os
+import stat
+
+import numpy as np
+import pytest
+from helpers import Negative, no_file_larger_than
+from PIL import ExifTags, Image, ImageCms
+
+from cyclegan_ms.errors import UserError
+from cyclegan_ms.files import shown
+from cyclegan_ms.interrupt import StopRequest
+from cyclegan_ms.translate import Translator
+from cyclegan_ms.translate.folder import Options, plan, translate_files
+
+
+def draw(path, size=(9, 7), color="red", mode="RGB", **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, color).save(path, **options)
+
+
+def run(source, output, translator=None, back=None, **options):
+    options = Options(**options)
+    return translate_files(
+        translator or Translator(Negative()), plan(source, output, options), options, back
+    )
+
+
+def names(folder):
+    return {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
+
+
+# ------------------------------------------------------------------------- names and places
+
+
+def test_names_are_kept(tmp_path):
+    source, output = tmp_path / "in", tmp_path / "out"
+    for name in ("a.jpg", "b.PNG", "sub/c.webp", "d.gif", "d.png", "e.f.tif"):
+        draw(source / name)
+    result = run(source, output)
+    assert names(output) == {"a.jpg", "b.PNG", "sub/c.webp", "d.png", "d_gif.png", "e.f.tif"}
+    assert len(result.written) == 6 and not result.failed
+    for path in result.written:
+        image = Image.open(path)
+        assert image.size == (9, 7)
+        # The negative of red is cyan; WebP and JPEG are lossy.
+        assert np.abs(np.asarray(image.convert("RGB"), int) - [0, 255, 255]).max() < 12
+
+
+def test_another_format_loses_nobody(tmp_path):
+    source, output = tmp_path / "in", tmp_path / "out"
+    for name, color in (
+        ("a.jpg", "red"),
+        ("a.png", "blue"),
+        ("a.bmp", "lime"),
+        ("a_jpg.png", "white"),
+    ):
+        draw(source / name, color=color)
+    run(source, output, format="png")
+    assert names(output) == {"a.png", "a_jpg.png", "a_jpg_jpg.png", "a_bmp.png"}
+    assert Image.open(output / "a.png").getpixel((0, 0)) == (255, 255, 0)
+    assert Image.open(output / "a_bmp.png").getpixel((0, 0)) == (255, 0, 255)
+
+
+def test_quality_and_format(tmp_path, rng):
+    noise = Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8))
+    noise.save(tmp_path / "a.png")
+    sizes = []
+    for kind in ("jpg", "webp"):
+        for quality in (20, 95):
+            folder = tmp_path / f"{kind}{quality}"
+            run(tmp_path / "a.png", folder, format=kind, quality=quality)
+            sizes.append((folder / f"a.{kind}").stat().st_size)
+            assert Image.open(folder / f"a.{kind}").format == {"jpg": "JPEG", "webp": "WEBP"}[kind]
+    assert sizes[0] < sizes[1] / 2 and sizes[2] < sizes[3] / 2
+
+
+def test_bad_places(tmp_path):
+    source = tmp_path / "in"
+    with pytest.raises(UserError, match="no such file or folder"):
+        plan(source, tmp_path / "out", Options())
+    source.mkdir()
+    with pytest.raises(UserError, match="holds no image"):
+        plan(source, tmp_path / "out", Options())
+    draw(source / "x.png")
+    for inside in (source, source / "out"):
+        with pytest.raises(UserError, match="is --input or lies in it"):
+            plan(source, inside, Options())
+    with pytest.raises(UserError, match="lies in --output"):
+        plan(source, tmp_path, Options())
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot be written"):
+        plan(source, tmp_path / "file" / "below", Options())
+    with pytest.raises(UserError, match="cannot be written"):
+        plan(source, "/proc/nowhere", Options())
+    with pytest.raises(UserError, match=r"--output .*/x\.jpg: give a folder, such as "):
+        plan(source / "x.png", tmp_path / "x.jpg", Options())
+    plan(source, tmp_path / "out", Options())
+    assert not (tmp_path / "out").exists()  # not before there is something to put into it
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "x.png").write_text("mine")
+    with pytest.raises(UserError, match="nothing is overwritten"):
+        plan(source, tmp_path / "out", Options())
+    assert (tmp_path / "out" / "x.png").read_text() == "mine"
+    assert names(tmp_path / "out") == {"x.png"}
+
+
+def test_skip_existing_does_the_rest(tmp_path):
+    source, output = tmp_path / "in", tmp_path / "out"
+    draw(source / "a.png")
+    run(source, output)
+    before = (output / "a.png").stat().st_mtime_ns
+    draw(source / "b.png")
+    result = run(source, output, skip_existing=True)
+    assert [p.name for p in result.skipped] == ["a.png"]
+    assert [p.name for p in result.written] == ["b.png"]
+    assert (output / "a.png").stat().st_mtime_ns == before
+
+
+def test_skip_existing_makes_only_what_is_missing(tmp_path):
+    source, output = tmp_path / "in", tmp_path / "out"
+    draw(source / "a.png")
+    both = Translator(Negative())
+    run(source, output)
+    result = run(source, output, both, both, skip_existing=True, cycle=True)
+    assert len(result.written) == 1 and names(output) == {"a.png", "a_cycle.png"}
+    (output / "a.png").unlink()
+    (output / "a_cycle.png").write_text("mine")
+    run(source, output, both, both, skip_existing=True, cycle=True)
+    assert (output / "a_cycle.png").read_text() == "mine"
+    assert Image.open(output / "a.png").size == (9, 7)
+
+
+def test_long_names(tmp_path):
+    draw(tmp_path / "in" / ("a" * 250 + ".png"))
+    assert len(run(tmp_path / "in", tmp_path / "out").written) == 1
+    with pytest.raises(UserError, match="File name too long"):
+        plan("a" * 300, tmp_path / "other", Options())
+
+
+def test_other_files_are_counted(tmp_path, caplog):
+    draw(tmp_path / "in" / "a.png")
+    (tmp_path / "in" / "notes.txt").touch()
+    (tmp_path / "in" / ".hidden.png").touch()
+    with caplog.at_level("INFO", "cyclegan_ms"):
+        run(tmp_path / "in", tmp_path / "out")
+    assert "left out 1 files whose names do not end like an image's" in caplog.text
+
+
+def test_stopping_finishes_the_batch(tmp_path):
+    for index in range(5):
+        draw(tmp_path / "in" / f"{index}.png")
+    stop = StopRequest()
+
+    class Stopping(Negative):
+        def __call__(self, pixels):
+            stop.caught = 2
+            return super().__call__(pixels)
+
+    options = Options(batch_size=2)
+    jobs = plan(tmp_path / "in", tmp_path / "out", options)
+    result = translate_files(Translator(Stopping()), jobs, options, stop=stop)
+    assert [p.name for p in result.written] == ["0.png", "1.png"]
+    assert result.unfinished == 3 and names(tmp_path / "out") == {"0.png", "1.png"}
+
+
+# ----------------------------------------------------------------------------------- options
+
+
+def test_batches_are_of_one_size(tmp_path):
+    for index, size in enumerate([(9, 7), (9, 7), (9, 7), (12, 7), (9, 7), (9, 7)]):
+        draw(tmp_path / "in" / f"{index}.png", size)
+    shapes = []
+
+    class Spy(Negative):
+        def __call__(self, pixels):
+            shapes.append(len(pixels))
+            return super().__call__(pixels)
+
+    result = run(tmp_path / "in", tmp_path / "out", Translator(Spy()), batch_size=2)
+    assert shapes == [2, 1, 1, 2] and len(result.written) == 6
+
+
+def test_a_batch_that_is_too_large_is_done_one_by_one(tmp_path):
+    for index in range(3):
+        draw(tmp_path / "in" / f"{index}.png")
+
+    class Small(Negative):
+        def __call__(self, pixels):
+            if len(pixels) > 1:
+                raise RuntimeError("out of memory")
+            return super().__call__(pixels)
+
+    result = run(tmp_path / "in", tmp_path / "out", Translator(Small()), batch_size=3)
+    assert len(result.written) == 3 and not result.failed
+
+
+def test_side_by_side_and_cycle(tmp_path):
+    draw(tmp_path / "in" / "a.png")
+    both = Translator(Negative())
+    run(tmp_path / "in", tmp_path / "row", both, both, side_by_side=True, cycle=True)
+    row = Image.open(tmp_path / "row" / "a.png")
+    assert row.size == (27, 7)
+    assert [row.getpixel((x, 3)) for x in (4, 13, 22)] == [(255, 0, 0), (0, 255, 255), (255, 0, 0)]
+    assert names(tmp_path / "row") == {"a.png"}
+    run(tmp_path / "in", tmp_path / "pair", both, both, cycle=True)
+    assert names(tmp_path / "pair") == {"a.png", "a_cycle.png"}
+    assert Image.open(tmp_path / "pair" / "a_cycle.png").getpixel((0, 0)) == (255, 0, 0)
+    draw(tmp_path / "in" / "a_cycle.png")
+    with pytest.raises(UserError, match="both a result and a reconstruction"):
+        plan(tmp_path / "in", tmp_path / "other", Options(cycle=True))
+
+
+# ------------------------------------------------------------------------- what a file carries
+
+
+def test_exif_and_profile_pass_through(tmp_path):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Artist] = "me"
+    exif[ExifTags.Base.Orientation] = 6
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    exif.get_ifd(0x8769)[ExifTags.Base.DateTimeOriginal] = "2026:11:23 11:00:00"
+    for kind in ("jpg", "png", "webp", "tif"):
+        draw(tmp_path / "in" / f"a.{kind}", (9, 7), exif=exif, icc_profile=profile)
+    assert len(run(tmp_path / "in", tmp_path / "out").written) == 4
+    for kind in ("jpg", "png", "webp", "tif"):
+        image = Image.open(tmp_path / "out" / f"a.{kind}")
+        assert image.size == (7, 9)
+        assert image.getexif()[ExifTags.Base.Artist] == "me"
+        if kind != "tif":  # where Pillow does not write this block
+            taken = image.getexif().get_ifd(0x8769)[ExifTags.Base.DateTimeOriginal]
+            assert taken == "2026:11:23 11:00:00"
+        assert image.getexif().get(ExifTags.Base.Orientation, 1) == 1
+        assert image.info["icc_profile"] == profile
+
+
+def test_a_profile_of_another_colour_space_is_left_out(tmp_path):
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    profile[16:20] = b"CMYK"
+    draw(tmp_path / "a.jpg", mode="CMYK", color=(0, 255, 255, 0), icc_profile=bytes(profile))
+    result = run(tmp_path / "a.jpg", tmp_path / "out")
+    assert "another colour space" in result.notes[0][1]
+    assert "icc_profile" not in Image.open(tmp_path / "out" / "a.jpg").info
+
+
+def test_damaged_and_oversized_exif(tmp_path):
+    draw(tmp_path / "in" / "bad.jpg", exif=b"Exif\0\0junkjunkjunk")
+    exif = Image.Exif()
+    exif[ExifTags.Base.ImageDescription] = "x" * 70000
+    draw(tmp_path / "in" / "long.png", exif=exif)
+    result = run(tmp_path / "in", tmp_path / "out", format="jpg")
+    assert names(tmp_path / "out") == {"bad.jpg", "long.jpg"}
+    assert {path.name: note for path, note in result.notes} == {
+        "bad.jpg": "its EXIF data is damaged and left out",
+        "long.png": "its EXIF data is too long and left out",
+    }
+
+
+def test_sixteen_bits_with_a_transparent_value(tmp_path):
+    values = np.linspace(0, 65535, 63).astype(np.uint16).reshape(7, 9)
+    Image.fromarray(values).save(tmp_path / "a.png", transparency=0)
+    run(tmp_path / "a.png", tmp_path / "out")
+    result = np.asarray(Image.open(tmp_path / "out" / "a.png"))
+    assert result[0, 0, 3] == 0 and (result.reshape(-1, 4)[1:, 3] == 255).all()
+    expected = 255 - np.round(values / 257)
+    assert np.abs(result[..., 0].astype(int) - expected).max() <= 1
+
+
+def test_a_gray_result_has_no_profile_of_colours(tmp_path):
+    class ToGray(Negative):
+        def __call__(self, pixels):
+            return super().__call__(pixels)[:, :1]
+
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    draw(tmp_path / "a.jpg", icc_profile=profile)
+    result = run(tmp_path / "a.jpg", tmp_path / "out", Translator(ToGray()))
+    image = Image.open(tmp_path / "out" / "a.jpg")
+    assert image.mode == "L" and "icc_profile" not in image.info
+    assert "another colour space" in result.notes[0][1]
+
+
+def test_whatever_an_engine_raises_is_a_failure(tmp_path):
+    for name in ("a.png", "b.png"):
+        draw(tmp_path / "in" / name, color="red" if name == "a.png" else "blue")
+
+    class Moody(Negative):
+        def __call__(self, pixels):
+            if pixels[0, 0, 0, 0] > 0:
+                raise Exception("bad allocation")
+            return super().__call__(pixels)
+
+    result = run(tmp_path / "in", tmp_path / "out", Translator(Moody()), batch_size=2)
+    assert [(p.name, reason) for p, reason in result.failed] == [("a.png", "bad allocation")]
+    assert names(tmp_path / "out") == {"b.png"}
+
+
+def test_more_than_memory_is_a_failure(tmp_path):
+    draw(tmp_path / "strip.png", (1, 5000))
+    result = run(tmp_path / "strip.png", tmp_path / "out", Translator(Negative(), size=4096))
+    assert "4096x20480000 pixels need about" in result.failed[0][1]
+
+
+def test_alpha_is_laid_on_white_where_the_format_has_none(tmp_path):
+    draw(tmp_path / "a.png", mode="RGBA", color=(255, 255, 255, 0))
+    run(tmp_path / "a.png", tmp_path / "png")
+    assert Image.open(tmp_path / "png" / "a.png").getpixel((0, 0)) == (0, 0, 0, 0)
+    run(tmp_path / "a.png", tmp_path / "jpg", format="jpg")
+    assert min(Image.open(tmp_path / "jpg" / "a.jpg").getpixel((0, 0))) > 250
+
+
+# -------------------------------------------------------------------------------- the corpus
+
+
+def _truncated(path, fraction=0.5):
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * fraction)])
+
+
+def make_corpus(folder):
+    """Every odd or broken file that we could think of."""
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    noise = Image.fromarray(rng.integers(0, 256, (40, 30, 3), dtype=np.uint8))
+    noise.save(folder / "truncated.jpg")
+    _truncated(folder / "truncated.jpg")
+    noise.save(folder / "whole.png")
+    data = (folder / "whole.png").read_bytes()
+    (folder / "whole.png").unlink()
+    header, pixels = data.index(b"IHDR"), data.index(b"IDAT")
+    checksum = pixels + 4 + int.from_bytes(data[pixels - 4 : pixels], "big")
+    for name, position in (
+        ("header_checksum.png", header + 4 + 13),
+        ("pixels_checksum.png", checksum),
+        ("pixels.png", pixels + 50),
+    ):
+        broken = bytearray(data)
+        broken[position] ^= 0xFF
+        (folder / name).write_bytes(broken)
+    (folder / "zero.jpg").touch()
+    (folder / "text.jpg").write_text("To whom it may concern")
+    draw(folder / "one.png", (1, 1))
+    draw(folder / "strip.png", (1, 5000))
+    noise.convert("CMYK").save(folder / "cmyk.jpg")
+    palette = noise.quantize(8)
+    palette.save(folder / "palette.png", transparency=0)
+    Image.fromarray(np.full((9, 7), 40000, np.uint16)).save(folder / "sixteen.png")
+    Image.fromarray(np.linspace(0, 1, 63, dtype=np.float32).reshape(9, 7)).save(
+        folder / "float.tif"
+    )
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 8
+    noise.save(folder / "rotated.jpg", exif=exif)
+    noise.save(folder / "progressive.jpg", progressive=True)
+    noise.save(folder / "animated.gif", save_all=True, append_images=[noise.rotate(90), noise])
+    for name in ("with space.png", "苹果.png", "quo'te\".png", "new\nline.png"):
+        draw(folder / name)
+    (folder / "loop.png").symlink_to("loop.png")
+    (folder / "dangling.png").symlink_to("nowhere.png")
+    (folder / "folder.png").mkdir()
+    draw(folder / "folder.png" / "deep.png")
+    (folder / "circle").symlink_to(".")
+    draw(folder / "locked.png")
+    os.chmod(folder / "locked.png", 0)
+    os.mkfifo(folder / "pipe.png")
+    draw(folder / "large.png", (10000, 5000), 0, "L")
+
+
+CONVERTED = {  # name of the result: width and height
+    "pixels_checksum.png": (30, 40),  # every pixel is there
+    "one.png": (1, 1),
+    "strip.png": (1, 5000),
+    "cmyk.jpg": (30, 40),
+    "palette.png": (30, 40),
+    "sixteen.png": (7, 9),
+    "float.tif": (7, 9),
+    "rotated.jpg": (40, 30),
+    "progressive.jpg": (30, 40),
+    "animated.png": (30, 40),
+    "with space.png": (9, 7),
+    "苹果.png": (9, 7),
+    "quo'te\".png": (9, 7),
+    "new\nline.png": (9, 7),
+    "folder.png/deep.png": (9, 7),
+}
+FAILED = {
+    "truncated.jpg": "truncated",
+    "header_checksum.png": "not an image, or damaged",
+    "pixels.png": "broken data stream",
+    "zero.jpg": "not an image",
+    "text.jpg": "not an image",
+    "loop.png": "Too many levels of symbolic links",
+    "dangling.png": "a link that leads nowhere",
+    "pipe.png": "not a regular file",
+    "large.png": "10000x5000 pixels, more than --max_megapixels 40",
+}
+NOTES = {
+    "sixteen.png": "reduced to 8 bits",
+    "float.tif": "reduced to 8 bits",
+    "animated.gif": "the first of 3 frames",
+}
+
+
+def test_corpus(tmp_path):
+    source, output = tmp_path / "in", tmp_path / "out"
+    make_corpus(source)
+    converted, failed = dict(CONVERTED), dict(FAILED)
+    if os.geteuid() == 0:  # nothing is locked for root
+        converted["locked.png"] = (9, 7)
+    else:
+        failed["locked.png"] = "Permission denied"
+    result = run(source, output, batch_size=3, max_megapixels=40)
+    os.chmod(source / "locked.png", stat.S_IRUSR | stat.S_IWUSR)
+    sizes = {}
+    for path in result.written:
+        with Image.open(path) as image:
+            image.load()
+            sizes[str(path.relative_to(output))] = image.size
+    assert sizes == converted
+    assert names(output) == set(converted)  # nothing half-written
+    reasons = {str(path.relative_to(source)): reason for path, reason in result.failed}
+    assert reasons.keys() == failed.keys()
+    for name, words in failed.items():
+        assert words in reasons[name], (name, reasons[name])
+    assert {path.name: note for path, note in result.notes} == NOTES
+    assert all("\n" not in shown(path) + reason for path, reason in result.failed)
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png", "webp", "bmp", "tif"])
+def test_a_full_disk_keeps_no_part_of_a_picture(tmp_path, rng, ending):
+    """Pillow's JPEG encoder passes over a write that was cut short."""
+    (tmp_path / "in").mkdir()
+    for name in "ab":
+        noise = Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8))
+        noise.save(tmp_path / "in" / f"{name}.{ending}")
+    with no_file_larger_than(1500):
+        result = run(tmp_path / "in", tmp_path / "out")
+    assert not result.written and not names(tmp_path / "out")
+    assert [reason for _, reason in result.failed] == ["File too large"] * 2
+
+
+def test_fifty_megapixels_when_the_limit_allows(tmp_path):
+    draw(tmp_path / "large.png", (10000, 5000), 0, "L")
+    result = run(tmp_path / "large.png", tmp_path / "out", Translator(Negative(), size=64))
+    assert not result.failed
+    assert Image.open(result.written[0]).size == (10000, 5000)
+
+
+def test_names_in_a_line_of_text():
+    assert shown("plain 苹果.png") == "plain 苹果.png"
+    assert shown("two\nlines.png") == "'two\\nlines.png'"
+    assert shown(os.fsdecode(b"latin\xe9.png")) == "latin\\xe9.png"
