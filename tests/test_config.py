@@ -19,6 +19,8 @@ from cyclegan_ms.config import (
 )
 from cyclegan_ms.errors import UserError
 
+pytestmark = pytest.mark.quick
+
 ROOT = Path(__file__).parents[1]
 
 

@@ -8,6 +8,8 @@ from mindspore import nn
 
 from cyclegan_ms.model.convolutions import LeanConv2d, NarrowConv2d
 
+pytestmark = pytest.mark.quick
+
 
 def relative(ours, theirs):
     return np.abs(ours.asnumpy() - theirs.asnumpy()).max() / np.abs(theirs.asnumpy()).max()

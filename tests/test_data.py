@@ -17,6 +17,8 @@ from cyclegan_ms.data.stream import UnpairedStream, augment, create_dataset, epo
 from cyclegan_ms.errors import UserError
 from cyclegan_ms.training.resume import fingerprint
 
+pytestmark = pytest.mark.quick
+
 SMALL = DataConfig(load_size=36, crop_size=32)
 
 

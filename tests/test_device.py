@@ -14,6 +14,8 @@ import mindspore as ms
 from cyclegan_ms.device import Device, check_precision, needs_onednn_guard, setup_device
 from cyclegan_ms.errors import UserError
 
+pytestmark = pytest.mark.quick
+
 ROOT = Path(__file__).parents[1]
 
 

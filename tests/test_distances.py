@@ -6,6 +6,8 @@ from scipy.linalg import sqrtm
 
 from cyclegan_ms.evaluate.distances import frechet_distance, kernel_distance
 
+pytestmark = pytest.mark.quick
+
 
 def gaussian(rng, n, mean, covariance):
     """n vectors whose own mean and covariance are exactly these."""

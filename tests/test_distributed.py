@@ -34,7 +34,8 @@ from cyclegan_ms.training import train
 from cyclegan_ms.training.state import Everything
 
 model = train(load_config(sys.argv[1]), sys.argv[2])
-np.savez(f"{sys.argv[2]}-{model.device.rank}.npz", **Everything.of(model, {}).capture({"step": 0}).arrays)
+state = Everything.of(model, {}).capture({"step": 0})
+np.savez(f"{sys.argv[2]}-{model.device.rank}.npz", **state.arrays)
 """
 
 

@@ -5,6 +5,8 @@ import pytest
 
 from cyclegan_ms.training.health import Health
 
+pytestmark = pytest.mark.quick
+
 
 @pytest.fixture
 def smooth(rng):

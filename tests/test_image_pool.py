@@ -5,6 +5,8 @@ import pytest
 
 from cyclegan_ms.model.image_pool import ImagePool
 
+pytestmark = pytest.mark.quick
+
 
 def numbered(i):
     return np.full((1, 1, 2, 2), i, np.float32)

@@ -20,6 +20,8 @@ from cyclegan_ms.model.losses import (
 from cyclegan_ms.training.cyclegan import CycleGAN, build_networks
 from cyclegan_ms.training.steps import GeneratorStep
 
+pytestmark = pytest.mark.quick
+
 
 def tensor(values):
     return ms.Tensor(np.array(values, np.float32))

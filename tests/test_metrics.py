@@ -8,6 +8,8 @@ import pytest
 from cyclegan_ms.errors import UserError
 from cyclegan_ms.evaluate.metrics import Translation, correlation, image_metrics, mean_metrics
 
+pytestmark = pytest.mark.quick
+
 
 def flat(level, channels=3):
     """An image (C, 16, 16) of one 8-bit level, as values in [-1, 1]."""

@@ -9,6 +9,8 @@ from mindspore import nn
 from cyclegan_ms.model.layers import InstanceNorm
 from cyclegan_ms.model.networks import PatchGANDiscriminator, ResNetGenerator
 
+pytestmark = pytest.mark.quick
+
 
 def count(cell):
     return sum(p.size for p in cell.trainable_params())

@@ -13,6 +13,8 @@ from PIL import Image
 from cyclegan_ms.data.prepare import Source, download, prepare_archive, unpack
 from cyclegan_ms.errors import UserError
 
+pytestmark = pytest.mark.quick
+
 
 class Server(ThreadingHTTPServer):
     """Serves one body; can break off the first answers, or ignore ranges."""

@@ -56,7 +56,7 @@ def clone(tmp_path_factory):
     """A clone with a run where the quickstart leaves it, and photographs where a user puts them."""
     folder = tmp_path_factory.mktemp("clone")
     for name in ("cyclegan_ms", "scripts", "configs", "data"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("apple2orange*"))
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("apple2orange"))
     draw_folder(folder / "photos")
     draw_folder(folder / "data/apple2orange")
     run(f"python scripts/train.py --config quickstart --output runs/quickstart {SHORT}", folder)
