@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from cyclegan_ms.config import Config, DataConfig
-from cyclegan_ms.data.images import find_images, read_image, to_chw
+from cyclegan_ms.data.images import find_images, open_image, read_image, to_chw
 from cyclegan_ms.errors import UserError, program
 from cyclegan_ms.files import find_shipped
 
@@ -81,7 +81,7 @@ class FolderDomain:
         self.left_out: list[Path] = []
         for path in find_images(folder):
             try:
-                Image.open(path).close()
+                open_image(path).close()
             except Exception as error:  # as in read_image
                 _warn_skipped(path, error)
                 self.left_out.append(path)

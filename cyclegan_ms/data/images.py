@@ -13,6 +13,7 @@ __all__ = [
     "find_images",
     "from_chw",
     "known_endings",
+    "open_image",
     "pillow_errors",
     "read_image",
     "resized_chw",
@@ -46,6 +47,15 @@ def find_images(folder) -> list[Path]:
     )
 
 
+def open_image(path) -> Image.Image:
+    """Open a file as a Pillow image that is decoded when it is first used.
+
+    Raises:
+        OSError: it cannot be read, or is not a picture; Pillow adds exceptions of its own.
+    """
+    return Image.open(path)
+
+
 def read_image(path, channels: int = 3) -> Image.Image:
     """Read a file as a viewer would show it: 8-bit RGB, or gray for `channels=1`.
 
@@ -55,7 +65,7 @@ def read_image(path, channels: int = 3) -> Image.Image:
     Raises:
         OSError: the file cannot be read or decoded.
     """
-    with pillow_errors(), Image.open(path) as image:
+    with pillow_errors(), open_image(path) as image:
         image.load()
         return convert_image(ImageOps.exif_transpose(image), channels)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from cyclegan_ms.data.images import convert_image, pillow_errors
+from cyclegan_ms.data.images import convert_image, open_image, pillow_errors
 from cyclegan_ms.files import atomic_path
 
 __all__ = [
@@ -57,7 +57,7 @@ def open_picture(path, channels: int = 3, max_megapixels: float = 0) -> Picture:
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise OSError("not a regular file")
-        with pillow_errors(), Image.open(path) as file:
+        with pillow_errors(), open_image(path) as file:
             megapixels = file.width * file.height / 1e6
             if 0 < max_megapixels < megapixels:
                 raise OSError(
