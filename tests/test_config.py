@@ -1,5 +1,6 @@
 """The configuration: shipped files, overrides, and what is refused, in which words."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,10 +12,13 @@ from cyclegan_ms.config import (
     DataConfig,
     LossConfig,
     ModelConfig,
+    OnResume,
     TrainConfig,
     build_config,
     config_parser,
+    config_values,
     load_config,
+    resume_rules,
     save_config,
 )
 from cyclegan_ms.errors import UserError
@@ -45,6 +49,48 @@ def test_shipped_files_load(path):
 
 def test_recipe_file_is_the_default():
     assert load_config(ROOT / "configs" / "apple2orange.yaml") == Config()
+
+
+@pytest.mark.parametrize("argument", [["--config", "quickstart"], ["--config=quickstart"]])
+def test_a_shipped_file_by_its_name(argument, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert parse(*argument) == load_config(ROOT / "configs" / "quickstart.yaml")
+    assert load_config("quickstart").data.root == "sample"
+    (tmp_path / "quickstart").write_text("train: {epochs: 7}\n")  # a file of that name comes first
+    assert parse(*argument).train.epochs == 7
+
+
+def test_a_name_that_is_not_shipped(capsys):
+    with pytest.raises(SystemExit):
+        parse("--config", "quikstart")
+    assert "quikstart" in capsys.readouterr().err
+
+
+def test_what_a_resume_may_change():
+    """Declared beside each key; all others make another training."""
+    rules = resume_rules()
+    always = {
+        *("data.workers", "device.target", "device.mode", "device.id"),
+        *(f"train.{key}" for key in ("max_steps", "log_every", "save_every", "sample_every")),
+        *(f"train.{key}" for key in ("evaluate_every", "keep", "state_minutes", "tensorboard")),
+    }
+    assert {key for key, rule in rules.items() if rule is OnResume.ALWAYS} == always
+    assert {key: rule for key, rule in rules.items() if key not in always} == {
+        "data.root": OnResume.SAME_IMAGES,
+        "data.batch_size": OnResume.SAME_STEP,
+        "train.epochs": OnResume.SAME_RATES,
+        "train.decay_epochs": OnResume.SAME_RATES,
+    }
+    assert set(rules) < set(config_values(Config()))
+
+
+def test_every_key_is_explained_in_a_phrase(capsys):
+    """In `--help`: a capital letter and more than a word or two."""
+    help_text = config_parser("train.py", "").format_help()
+    entries = re.findall(r"^  --(\w+\.\w+)[^\n]*?(?:\n {10,}| {2,})(\S[^\n]*)", help_text, re.M)
+    assert {key for key, _ in entries} >= set(config_values(Config()))
+    for key, phrase in entries:
+        assert phrase[0].isupper() and len(phrase.split()) > 2, f"{key}: {phrase}"
 
 
 def test_flags_override_the_file(tmp_path):

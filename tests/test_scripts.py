@@ -9,7 +9,9 @@ import pytest
 import yaml
 from PIL import Image
 
+from cyclegan_ms import __version__, cli
 from cyclegan_ms.cli import command
+from cyclegan_ms.errors import program
 
 ROOT = Path(__file__).parents[1]
 TINY = ["--data.load_size=36", "--data.crop_size=32", "--model.width=4", "--model.blocks=1"]
@@ -87,10 +89,27 @@ def test_mistakes_get_a_line_or_two_and_exit_2(name, arguments, words, data_root
     assert done.stderr.count("\n") <= 3
 
 
-@pytest.mark.parametrize(
-    "name", ["train", "infer", "evaluate", "prepare_data", "export", "convert_weights"]
-)
-def test_help(name):
+@pytest.mark.parametrize("name", [name for name in cli.__all__ if name != "command"])
+def test_help_and_version(name):
+    """Every command has a script of its own name."""
     done = script(name, "--help")
     assert done.returncode == 0
-    assert "--output" in done.stdout
+    assert "--output" in done.stdout and done.stdout.startswith(f"usage: {name}.py")
+    done = script(name, "--version")
+    assert done.stdout == f"{name}.py cyclegan_ms {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "running,called",
+    [
+        ("scripts/infer.py", "python scripts/prepare_data.py"),
+        ("{cwd}/scripts/train.py", "python scripts/prepare_data.py"),
+        ("/elsewhere/scripts/train.py", "python /elsewhere/scripts/prepare_data.py"),
+        ("/usr/bin/cyclegan-train", "cyclegan-prepare-data"),
+        ("/usr/lib/python3/ipykernel_launcher.py", "cyclegan-prepare-data"),
+        ("", "cyclegan-prepare-data"),
+    ],
+)
+def test_messages_name_the_command_that_the_user_has(running, called, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [running.format(cwd=Path.cwd())])
+    assert program("prepare_data") == called
