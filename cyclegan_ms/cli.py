@@ -112,7 +112,7 @@ def train(argv=None):
         return _dry_run(config, output, args.resume)
 
     stop = StopRequest()
-    stop.watch()
+    stop.watch("finishing this step and saving; once more ends at once")
     from cyclegan_ms.training import train as run_training
 
     try:
@@ -229,9 +229,13 @@ def infer(argv=None):
     _add_device(add)
     args = parser.parse_args(argv)
 
+    _check_checkpoint(args.checkpoint)
+    stop = StopRequest()
+    stop.watch()
+    stop.interrupt()
+
     from cyclegan_ms.translate.folder import Options, plan, translate_files
 
-    _check_checkpoint(args.checkpoint)
     options = Options(
         args.format, int(args.quality), int(args.batch_size), args.side_by_side, args.cycle,
         args.skip_existing, float(args.max_megapixels),
@@ -239,8 +243,7 @@ def infer(argv=None):
     jobs = plan(args.input, args.output, options)
     if args.cycle and not Path(args.checkpoint).is_dir():
         raise UserError("--cycle needs both generators: give a run folder as --checkpoint")
-    stop = StopRequest()
-    stop.watch("finishing these images; once more ends at once")
+    stop.finish()
 
     from cyclegan_ms.device import setup_device
     from cyclegan_ms.translate import Translator
@@ -252,6 +255,7 @@ def infer(argv=None):
         other = "b2a" if translator.spec.direction == "a2b" else "a2b"
         back = Translator.load(args.checkpoint, other, *sizes)
 
+    stop.finish("finishing these images; once more ends at once")
     result = translate_files(translator, jobs, options, back, sys.stderr.isatty(), stop)
     for path, note in result.notes:
         print(f"note: {shown(path)}: {note}", file=sys.stderr)
@@ -290,7 +294,7 @@ def evaluate(argv=None):
     if args.data.root:
         config = replace(config, data=replace(config.data, root=args.data.root))
     stop = StopRequest()
-    stop.watch("")
+    stop.watch()
 
     from cyclegan_ms.device import environment, setup_device
     from cyclegan_ms.evaluate import evaluate as evaluate_run
@@ -323,7 +327,7 @@ def export(argv=None):
         raise UserError(f"--output {path} exists; --overwrite replaces it")
     check_writable(path.parent)
     stop = StopRequest()
-    stop.watch("")
+    stop.watch()
 
     from cyclegan_ms.device import setup_device
     from cyclegan_ms.translate import Translator
@@ -360,9 +364,13 @@ def convert_weights(argv=None):
     if output.suffix not in (".ckpt", *pytorch):
         raise UserError(f"--output {output}: the ending must be .ckpt or one of {pytorch}")
 
+    stop = StopRequest()
+    stop.watch()
+
     from cyclegan_ms.weights import convert
     from cyclegan_ms.weights.checkpoint import save_generator
 
+    stop.interrupt()
     if output.suffix in pytorch:
         spec = convert.export_pytorch(args.input, output)
         print(f"{output}: {spec.name}, {spec.blocks} blocks, for PyTorch")

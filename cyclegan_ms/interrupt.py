@@ -22,24 +22,26 @@ class StopRequest:
         self.caught: signal.Signals | None = None
         self.watching = False
         self.raising = False
+        self.words = ""
         self.lock = threading.Lock()  # a signal raises in one place, never in both
         self.before: dict = {}
 
-    def watch(self, words: str = "finishing this step and saving; once more ends at once") -> None:
-        """Take both signals over, before MindSpore is imported; for programs.
+    def watch(self, words: str = "") -> None:
+        """Take both signals over, before NumPy and MindSpore are imported; for programs.
 
-        They are blocked in this thread, and so in all that it starts later, and taken from the
-        queue by a thread that waits for them: no handler of MindSpore's can run any more. The first
-        signal is answered with `words`, if any; a second one ends the process at once.
+        They are blocked in this thread, and so in all that it starts later (NumPy's and
+        MindSpore's), and taken from the queue by a thread that waits for them: no other handler can
+        run any more. The first signal is noted, and answered with `words`, if any; a second one
+        ends the process at once.
         """
         signal.pthread_sigmask(signal.SIG_BLOCK, _NUMBERS)
-        self.watching = True
-        threading.Thread(target=self._wait, args=[words], name="signals", daemon=True).start()
+        self.watching, self.words = True, words
+        threading.Thread(target=self._wait, name="signals", daemon=True).start()
 
-    def _wait(self, words):
+    def _wait(self):
         number = signal.Signals(signal.sigwait(_NUMBERS))
         with self.lock:
-            self.caught, raising = number, self.raising
+            self.caught, raising, words = number, self.raising, self.words
         if words:
             print(words, file=sys.stderr)
         if raising:
@@ -49,11 +51,22 @@ class StopRequest:
     def interrupt(self) -> None:
         """Turn a signal, also one that came before, into a KeyboardInterrupt.
 
-        For programs that `watch` and have nothing to finish. Call it once MindSpore is imported:
-        an import does not survive the exception.
+        For programs that `watch` and have nothing to finish. MindSpore must be imported before, or
+        only after `finish`: an import does not survive the exception.
         """
+        self._react(raising=True, words="")
+
+    def finish(self, words: str = "") -> None:
+        """Note a signal from here on, and answer it with `words`: there is something to finish.
+
+        Raises:
+            KeyboardInterrupt: one came before.
+        """
+        self._react(raising=False, words=words)
+
+    def _react(self, raising, words):
         with self.lock:
-            self.raising, caught = True, self.caught
+            self.raising, self.words, caught = raising, words, self.caught
         if caught:
             raise KeyboardInterrupt
 

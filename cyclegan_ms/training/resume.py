@@ -31,7 +31,7 @@ def check_run_folder(output, resume: bool = False) -> None:
     try:
         if resume and not (output / "checkpoints").is_dir():
             raise UserError(f"--output {output}: holds no run to resume")
-        if not resume and output.is_dir() and any(output.iterdir()):
+        if not resume and output.is_dir() and any(output.iterdir()) and not _is_unused(output):
             raise UserError(
                 f"--output {output} is not empty: --resume continues a run that has saved a state; "
                 f"otherwise remove it or choose another folder, nothing is overwritten"
@@ -39,6 +39,14 @@ def check_run_folder(output, resume: bool = False) -> None:
     except OSError as error:
         raise UserError(f"--output {output}: {error.strerror}") from error
     check_writable(output)
+
+
+def _is_unused(output):
+    """Return whether a folder holds what a training makes before its first state, and no more."""
+    made = {"config.yaml", "metrics.jsonl", "samples", "checkpoints", "tensorboard"}
+    found = {path.name for path in output.iterdir()}
+    kept = [path for name in ("samples", "checkpoints") for path in (output / name).glob("[!.]*")]
+    return {"config.yaml", "checkpoints"} <= found <= made and not kept
 
 
 def resume_command(output) -> str:

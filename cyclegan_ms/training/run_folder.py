@@ -60,6 +60,8 @@ class RunFolder:
         save_config(self.config, self.path / "config.yaml")
         if state:  # it may be an older one than the last, which was damaged
             point_to_state(self.states, state.facts["step"])
+        else:  # lines of a training that ended before its first state
+            self.metrics.unlink(missing_ok=True)
 
     def _needed(self, networks, epochs, state):
         """Estimate the bytes that `epochs` epochs will write."""
