@@ -20,7 +20,7 @@ from jsonargparse.typing import (
 
 from cyclegan_ms.config import Config, DataConfig, Parser, build_config, config_parser, load_config
 from cyclegan_ms.errors import TrainingStopped, UserError, program
-from cyclegan_ms.files import check_writable, shown
+from cyclegan_ms.files import check_writable, hold, shown
 from cyclegan_ms.interrupt import StopRequest
 
 __all__ = [
@@ -234,7 +234,7 @@ def infer(argv=None):
     stop.watch()
     stop.interrupt()
 
-    from cyclegan_ms.translate.folder import Options, plan, translate_files
+    from cyclegan_ms.translate.folder import Options, plan
 
     options = Options(
         args.format, int(args.quality), int(args.batch_size), args.side_by_side, args.cycle,
@@ -243,10 +243,17 @@ def infer(argv=None):
     jobs = plan(args.input, args.output, options)
     if args.cycle and not Path(args.checkpoint).is_dir():
         raise UserError("--cycle needs both generators: give a run folder as --checkpoint")
+    with hold(args.output):
+        return _translate(args, jobs, options, stop)
+
+
+def _translate(args, jobs, options, stop) -> int:
+    """Do what `infer` has planned, and say what became of it."""
     stop.finish()
 
     from cyclegan_ms.device import setup_device
     from cyclegan_ms.translate import Translator
+    from cyclegan_ms.translate.folder import translate_files
 
     setup_device(args.device, "pynative")
     sizes = (int(args.size), int(args.tile))
@@ -303,10 +310,11 @@ def evaluate(argv=None):
     stop.interrupt()
     paths = check_outputs(args.output)
     device = setup_device(args.device)
-    report, cases = evaluate_run(run, config, args.features)
-    print(markdown(report))
     packages = ("scikit-image", "onnxruntime") if args.features else ("scikit-image",)
-    write_report(paths, report | {"environment": environment(device, *packages)}, cases)
+    with hold(args.output):
+        report, cases = evaluate_run(run, config, args.features)
+        print(markdown(report))
+        write_report(paths, report | {"environment": environment(device, *packages)}, cases)
     print(f"best and worst cases: {paths['.html']}")
     return 1 if report["left_out"] else 0
 
@@ -336,7 +344,8 @@ def export(argv=None):
     stop.interrupt()
     setup_device("CPU", "pynative")
     engine = Translator.load(args.checkpoint, args.direction).engine
-    difference = export_generator(engine.to_mindspore(), engine.spec, path, args.format)
+    with hold(path):
+        difference = export_generator(engine.to_mindspore(), engine.spec, path, args.format)
     print(
         f"exported {engine.spec.name} to {path}, {path.stat().st_size / 1e6:.1f} MB, for any "
         f"number of images with sides in multiples of 4; differs from MindSpore by "

@@ -1,11 +1,14 @@
 """Files that appear complete or not at all, and checks of paths before the first long step."""
 
 import errno
+import fcntl
 import os
+import secrets
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cyclegan_ms.errors import UserError
@@ -15,6 +18,7 @@ __all__ = [
     "check_readable",
     "check_writable",
     "find_shipped",
+    "hold",
     "nearest_folder",
     "remove_leftovers",
     "shown",
@@ -26,8 +30,9 @@ __all__ = [
 def atomic_path(path) -> Iterator[Path]:
     """Give a temporary name beside `path`; move it to `path` at the end, remove it on an error."""
     path = Path(path)
-    # Without the name itself, which may be as long as a name can be.
-    temporary = path.with_name(f".{os.getpid()}.tmp{path.suffix}")
+    # Random: other threads, and processes in other containers, may have this one's number. Without
+    # the name itself, which may be as long as a name can be.
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp{path.suffix}")
     try:
         yield temporary
         os.replace(temporary, path)
@@ -41,6 +46,60 @@ def write_through(path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+
+
+@contextmanager
+def hold(place, flag: str = "--output") -> Iterator[None]:
+    """Own a folder, or the files of a report, for as long as the context lasts.
+
+    The kernel releases the lock when the process ends, however it ends.
+
+    Args:
+        place: a folder, which is made, or a file that does not exist yet.
+        flag: the flag that named it, for the message.
+
+    Raises:
+        UserError: another process owns it, or nothing can be written there.
+    """
+    place = Path(place)
+    folder = place.parent if place.suffix and not place.is_dir() else place
+    check_writable(folder, flag)
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    path = place / ".lock" if folder == place else folder / f".{place.name}.lock"
+    file = _locked(path)
+    if file is None:
+        owner = path.read_text(encoding="utf-8", errors="replace").strip() if path.exists() else ""
+        raise UserError(
+            f"{flag} {place}: in use by {owner or 'another process'}; wait until it has ended, or "
+            f"choose another place"
+        )
+    try:
+        file.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+        file.flush()
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        file.close()
+        for folder in made:  # nothing came of it
+            with suppress(OSError):
+                folder.rmdir()
+
+
+def _locked(path):
+    """Open a lock file and lock it; None if another process has."""
+    while True:
+        file = open(path, "ab")  # noqa: SIM115 - closed with the lock
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            return None
+        # Its last owner may have removed it in between: then this is a lock on nothing.
+        if path.exists() and os.fstat(file.fileno()).st_ino == path.stat().st_ino:
+            file.truncate(0)
+            return file
+        file.close()
 
 
 def remove_leftovers(folder) -> None:

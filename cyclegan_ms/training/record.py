@@ -9,7 +9,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -20,6 +20,7 @@ import mindspore as ms
 from cyclegan_ms.config import Config, config_values
 from cyclegan_ms.data.domains import Domain, load_domains, sample_images
 from cyclegan_ms.device import Device, environment
+from cyclegan_ms.files import hold
 from cyclegan_ms.training.cyclegan import CycleGAN, Networks
 from cyclegan_ms.training.evaluation import EpochEvaluation
 from cyclegan_ms.training.health import Health
@@ -63,6 +64,7 @@ class Recorder(Protocol):
     def __exit__(self, *error): ...
 
 
+@contextmanager
 def open_record(
     config: Config,
     output: Path,
@@ -72,8 +74,10 @@ def open_record(
     resume: bool = False,
     progress: bool | None = None,
     on_line: Callable[[dict], None] | None = None,
-) -> Recorder:
-    """Return the record of a training, or its silent twin for a worker that does not lead.
+) -> Iterator[Recorder]:
+    """Give the record of a training, which owns the run folder, or its silent twin.
+
+    The twin is for workers that do not lead.
 
     Args:
         config: all settings.
@@ -86,12 +90,14 @@ def open_record(
         on_line: called with every line of metrics.jsonl.
 
     Raises:
-        UserError: the folder cannot be used, or images or packages are missing.
+        UserError: the folder cannot be used or is in use, or images or packages are missing.
     """
     folder = RunFolder(output, config)
-    if not device.leads:
-        return SilentRecord(folder)
-    return Record(folder, domains, device, schedule, resume, progress, on_line)
+    if device.leads:
+        with hold(output):
+            yield Record(folder, domains, device, schedule, resume, progress, on_line)
+    else:
+        yield SilentRecord(folder)
 
 
 class SilentRecord:

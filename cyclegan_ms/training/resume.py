@@ -31,7 +31,7 @@ def check_run_folder(output, resume: bool = False) -> None:
     try:
         if resume and not (output / "checkpoints").is_dir():
             raise UserError(f"--output {output}: holds no run to resume")
-        if not resume and output.is_dir() and any(output.iterdir()) and not _is_unused(output):
+        if not resume and output.is_dir() and not _is_unused(output):
             raise UserError(
                 f"--output {output} is not empty: --resume continues a run that has saved a state; "
                 f"otherwise remove it or choose another folder, nothing is overwritten"
@@ -42,11 +42,11 @@ def check_run_folder(output, resume: bool = False) -> None:
 
 
 def _is_unused(output):
-    """Return whether a folder holds what a training makes before its first state, and no more."""
+    """Return whether a folder holds nothing, or what a training makes before its first state."""
     made = {"config.yaml", "metrics.jsonl", "samples", "checkpoints", "tensorboard"}
-    found = {path.name for path in output.iterdir()}
+    found = {path.name for path in output.iterdir() if path.name != ".lock"}
     kept = [path for name in ("samples", "checkpoints") for path in (output / name).glob("[!.]*")]
-    return {"config.yaml", "checkpoints"} <= found <= made and not kept
+    return not found or ({"config.yaml", "checkpoints"} <= found <= made and not kept)
 
 
 def resume_command(output) -> str:

@@ -74,30 +74,36 @@ def _train(config, output, resume, progress, stop, on_line):
 
     per_epoch = epoch_steps(*domains, config.data.batch_size * device.workers)
     schedule = Schedule.of(config, per_epoch, device.workers)
-    record = open_record(config, output, domains, device, schedule, resume, progress, on_line)
-    device.agree()  # nobody goes on before the folder was looked at
-    state = load_resumable(config, output, domains, device.workers) if resume else None
-    model = CycleGAN(build_networks(config.model), config, schedule.rates, device)
-    record.prepare(model, state)
-    model.steps_done = start = state.facts["step"] if state else 0
+    options = (config, output, domains, device, schedule, resume, progress, on_line)
+    with open_record(*options) as record:
+        device.agree()  # nobody goes on before the folder was looked at
+        state = load_resumable(config, output, domains, device.workers) if resume else None
+        model = CycleGAN(build_networks(config.model), config, schedule.rates, device)
+        record.prepare(model, state)
+        model.steps_done = start = state.facts["step"] if state else 0
+        _say_plan(config, output, domains, schedule, start)
+        if start < schedule.last:
+            # The notebook's file fixes which images go together; the paper pairs them anew.
+            paired = config.model.variant == "tutorial" and Path(config.data.root).is_file()
+            stream = UnpairedStream(
+                *domains, config.data, config.train.seed, config.train.epochs,
+                start * schedule.per_step, paired, device.rank, device.workers,
+            )  # fmt: skip
+            _run(model, stream, record, schedule, stop)
+    return model
 
+
+def _say_plan(config, output, domains, schedule, start):
+    a, b = config.data.domains
     ahead = f"from step {start + 1}" if start else "all"
+    if start >= schedule.last:
+        ahead = "none"
     log.info(
         "%d images of %s, %d of %s; %d steps an epoch, %s of %d, into %s",
-        len(domains[0]), config.data.domains[0], len(domains[1]), config.data.domains[1],
-        per_epoch, ahead if start < schedule.last else "none", schedule.last, output,
+        len(domains[0]), a, len(domains[1]), b, schedule.per_epoch, ahead, schedule.last, output,
     )  # fmt: skip
-    if start >= schedule.last:
+    if ahead == "none":
         log.info("nothing left to do: %d steps are done", start)
-        return model
-    # The notebook's file fixes which images go together; the paper pairs them anew each epoch.
-    paired = config.model.variant == "tutorial" and Path(config.data.root).is_file()
-    stream = UnpairedStream(
-        *domains, config.data, config.train.seed, config.train.epochs,
-        start * schedule.per_step, paired, device.rank, device.workers,
-    )  # fmt: skip
-    _run(model, stream, record, schedule, stop)
-    return model
 
 
 def _run(
