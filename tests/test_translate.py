@@ -14,6 +14,7 @@ from cyclegan_ms.errors import UserError
 from cyclegan_ms.model.spec import GeneratorSpec
 from cyclegan_ms.translate import Translator
 from cyclegan_ms.weights.checkpoint import load_generator, read_generator, save_generator
+from cyclegan_ms.weights.engines import MindSporeEngine
 
 
 @pytest.fixture
@@ -170,3 +171,34 @@ def test_batches_are_the_images_one_by_one(run, rng):
     batch = rng.integers(0, 256, (3, 40, 44, 3), dtype=np.uint8)
     together = translator(batch).astype(int)
     assert np.abs(together - np.stack([translator(image) for image in batch])).max() <= 1
+
+
+def test_a_photograph_of_six_megapixels_comes_back(caplog):
+    """Above 5.4 megapixels a CPU computes in tiles, by itself, and says so and how far it is."""
+    caplog.set_level("INFO", "cyclegan_ms")
+    spec = GeneratorSpec("a2b", ("a", "b"), width=4, blocks=1)
+    translator = Translator(MindSporeEngine(spec.build().set_train(False), spec))
+    height, width = 2000, 3000
+    pixels = np.zeros((1, 3, height, width), np.float32)
+    pixels[..., : width // 2] = 0.5
+    shares = []
+    output = translator.pixels(pixels, shares.append)
+    assert output.shape == pixels.shape and np.isfinite(output).all()
+    assert "images as large as 3000x2000 pixels are computed in tiles" in caplog.text
+    assert shares == sorted(shares) and shares[0] > 0 and shares[-1] == 1
+
+
+def test_above_the_bound_tiles_are_the_whole(monkeypatch, images):
+    spec = GeneratorSpec("a2b", ("a", "b"), width=4, blocks=1)
+    translator = Translator(MindSporeEngine(spec.build().set_train(False), spec))
+    pixels = images(1, 3, 640)
+    whole = translator.pixels(pixels)
+    monkeypatch.setattr("cyclegan_ms.translate.translator.LARGEST_ON_CPU", 640 * 640 - 1)
+    shares = []
+    tiled = translator.pixels(pixels, shares.append)
+    assert shares and np.abs(tiled - whole).max() < 1e-4
+
+
+def test_tiles_have_a_largest_side():
+    with pytest.raises(UserError, match="--tile must be at most 2048, not 4096"):
+        Translator(Negative(), tile=4096)

@@ -215,8 +215,10 @@ def translate_files(
         loaded = _read_ahead(translator, todo, options)
         done = 0
         for batch in _batches(loaded, options.batch_size):
-            _translate_batch(translator, back, batch, options, result)
+            within = _Within(bar, batch, rounds=2 if back else 1)
+            _translate_batch(translator, back, batch, options, result, within)
             done += len(batch)
+            bar.set_postfix_str("", refresh=False)
             bar.update(len(batch))
             if stop and stop.caught:
                 break
@@ -264,7 +266,23 @@ def _shape(content):
     return () if isinstance(content, BaseException) else content[1].shape
 
 
-def _translate_batch(translator, back, batch, options, result):
+class _Within:
+    """Shows on a bar how much of a large picture is done."""
+
+    def __init__(self, bar, batch, rounds):
+        self.bar, self.name, self.rounds = bar, batch[0][0].source.name, rounds
+        self.done, self.last = 0, 0.0
+
+    def __call__(self, share: float) -> None:
+        """Note the share of a translation, or of the way back, that is done, 0 to 1."""
+        if share < self.last:
+            self.done += 1
+        self.last = share
+        whole = min(1.0, (self.done + share) / self.rounds)
+        self.bar.set_postfix_str(f"{shown(self.name)} {whole:.0%}")
+
+
+def _translate_batch(translator, back, batch, options, result, within):
     good = []
     for job, content in batch:
         if isinstance(content, BaseException):
@@ -274,12 +292,13 @@ def _translate_batch(translator, back, batch, options, result):
     if not good:
         return
     try:
-        fakes = translator.pixels(np.stack([pixels for _, _, pixels in good]))
-        recs = back.pixels(fakes) if back else [None] * len(good)
+        fakes = translator.pixels(np.stack([pixels for _, _, pixels in good]), within)
+        recs = back.pixels(fakes, within) if back else [None] * len(good)
     except Exception as error:  # every engine has its own
         if len(good) > 1:  # together they may be too large
             for job, picture, pixels in good:
-                _translate_batch(translator, back, [(job, (picture, pixels))], options, result)
+                single = [(job, (picture, pixels))]
+                _translate_batch(translator, back, single, options, result, within)
         else:
             result.failed.append((good[0][0].source, _reason(error)))
         return

@@ -27,13 +27,19 @@ from cyclegan_ms.model.layers import (
 __all__ = ["translate_tiled"]
 
 
-def translate_tiled(generator: nn.Cell, pixels: np.ndarray, tile: int) -> np.ndarray:
+def translate_tiled(
+    generator: nn.Cell,
+    pixels: np.ndarray,
+    tile: int,
+    progress: Callable[[float], None] | None = None,
+) -> np.ndarray:
     """Translate a picture in tiles.
 
     Args:
         generator: any cell that `layers_of` can flatten.
         pixels: (1, C, H, W) in [-1, 1], H and W multiples of 4 and at least 8.
         tile: side of a tile, in pixels of the picture.
+        progress: called with the share of the layers that are done, 0 to 1.
 
     Returns (1, C', H, W).
 
@@ -62,6 +68,8 @@ def translate_tiled(generator: nn.Cell, pixels: np.ndarray, tile: int) -> np.nda
             current = following
         else:
             raise UnknownLayer(type(layer).__name__)
+        if progress:
+            progress((index + 1) / len(layers))
     return current.finished((0, current.shape[1], 0, current.shape[2]))[None]
 
 

@@ -1,10 +1,14 @@
 """`Translator`: a trained generator applied to images of any kind and size."""
 
+import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import psutil
 from PIL import Image
+
+import mindspore as ms
 
 from cyclegan_ms.data.images import from_chw, to_chw
 from cyclegan_ms.device import guard_onednn
@@ -16,7 +20,14 @@ from cyclegan_ms.weights.engines import Engine, load_engine
 
 __all__ = ["Translator"]
 
+log = logging.getLogger(__name__)
+
 AUTOMATIC_TILE = 512
+LARGEST_TILE = 2048
+"""Side of a tile, at most: larger ones would meet `LARGEST_ON_CPU`."""
+LARGEST_ON_CPU = 2**31 // (7 * 7 * 8)
+"""Pixels that a CPU convolves at once, at most: 5.4 million. On some CPUs oneDNN's 7x7 convolutions
+did not come back from larger pictures, at any width; 7 x 7 x 8 values a pixel pass 2^31 there."""
 
 # Measured: MindSpore's graph of a generator peaks at 23 to 29 bytes for each channel of its first
 # layer and each pixel (CPU; widths 32 and 64, 0.25 to 1 megapixels).
@@ -33,20 +44,23 @@ class Translator:
         size: length in pixels that the shorter side is resized to for translation; the result is
             resized back. 0 works on images as they are.
         tile: process images larger than this in tiles of this side. 0 uses tiles of 512 when
-            memory is short or a feature map would be beyond 2 GB. The result is the same, up to
+            memory is short, and on a CPU above 5 megapixels. The result is the same, up to
             rounding.
 
     Raises:
-        UserError: `size` or `tile` is too small.
+        UserError: `size` or `tile` is too small, or `tile` too large.
     """
 
     def __init__(self, engine: Engine, size: int = 0, tile: int = 0):
         for name, value, least in (("size", size, 8), ("tile", tile, 32)):
             if value and value < least:
                 raise UserError(f"--{name} must be at least {least}, or 0, not {value}")
+        if tile > LARGEST_TILE:
+            raise UserError(f"--tile must be at most {LARGEST_TILE}, not {tile}")
         self.engine = engine
         self.spec = engine.spec
         self.size, self.tile = size, tile
+        self._said_tiles = False
 
     @classmethod
     def load(cls, checkpoint, direction: str, size: int = 0, tile: int = 0) -> "Translator":
@@ -144,8 +158,16 @@ class Translator:
         image = from_chw(pixels)
         return image if image.size == size else image.resize(size, Image.Resampling.BICUBIC)
 
-    def pixels(self, pixels: np.ndarray) -> np.ndarray:
-        """Translate (N, C, H, W) in [-1, 1], any H and W; return the same height and width."""
+    def pixels(
+        self, pixels: np.ndarray, progress: Callable[[float], None] | None = None
+    ) -> np.ndarray:
+        """Translate (N, C, H, W) in [-1, 1], any H and W; return the same height and width.
+
+        Args:
+            pixels: the images.
+            progress: called with the share of an image that is done, 0 to 1, if it is computed in
+                tiles.
+        """
         height, width = pixels.shape[2:]
         # The generator halves sizes twice, and its first layer reflects 3 pixels: pad to a multiple
         # of 4, at least 8, mirroring (as often as it takes for images of a few pixels).
@@ -155,7 +177,8 @@ class Translator:
         tile = self._tile_for(pixels)
         if tile:
             cell = self.engine.to_mindspore()
-            output = np.concatenate([translate_tiled(cell, image[None], tile) for image in pixels])
+            tiled = [translate_tiled(cell, image[None], tile, progress) for image in pixels]
+            output = np.concatenate(tiled)
         else:
             output = self.engine(pixels)
         top, left = edges[2][0], edges[3][0]
@@ -168,6 +191,13 @@ class Translator:
             return self.tile if max(sides) > self.tile else 0
         values = self.spec.width * pixels.shape[0] * sides[0] * sides[1]
         enough = _BYTES_PER_CHANNEL * values < 0.8 * psutil.virtual_memory().available
-        # A convolution whose output is beyond 2 GB did not come back within minutes on CPU.
-        enough = enough and 4 * values < 2**31
-        return 0 if enough or max(sides) <= AUTOMATIC_TILE else AUTOMATIC_TILE
+        if ms.get_context("device_target") == "CPU":
+            # A convolution whose output is beyond 2 GB did not come back within minutes either.
+            enough = enough and 4 * values < 2**31 and sides[0] * sides[1] <= LARGEST_ON_CPU
+        if enough or max(sides) <= AUTOMATIC_TILE:
+            return 0
+        if not self._said_tiles:
+            self._said_tiles = True
+            size = f"{sides[1]}x{sides[0]}"
+            log.info("images as large as %s pixels are computed in tiles", size)
+        return AUTOMATIC_TILE
