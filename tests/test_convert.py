@@ -1,16 +1,21 @@
 """Weights across frameworks: PyTorch files of every age, the tutorial's checkpoints, bad files."""
 
+import json
 import os
 import pickle
 import subprocess
 import sys
+import time
 import zipfile
 from collections import OrderedDict
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from helpers import GENERATORS
 from pytorch_reference import Discriminator, Generator
 
 import mindspore as ms
@@ -20,6 +25,8 @@ from cyclegan_ms.model.spec import GeneratorSpec
 from cyclegan_ms.model.tutorial import TutorialDiscriminator, TutorialGenerator
 from cyclegan_ms.weights.checkpoint import load_generator, save_generator
 from cyclegan_ms.weights.convert import export_pytorch, import_generator
+from cyclegan_ms.weights.engines import load_engine
+from cyclegan_ms.weights.export import _write_onnx
 from cyclegan_ms.weights.torch_files import read_state_dict
 
 ROOT = Path(__file__).parents[1]
@@ -289,3 +296,98 @@ def test_converted_files_serve_inference(tmp_path, data_root):
         "--input", data_root / "testA", "--output", tmp_path / "out",
     )  # fmt: skip
     assert said.startswith("1 translated, 0 skipped, 0 failed")
+
+
+# ------------------------------------------------------------------- traps in strangers' files
+
+
+def zipped(path, stream, compression=zipfile.ZIP_STORED, **entries):
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        archive.writestr("x/data.pkl", stream)
+        for name, data in entries.items():
+            archive.writestr(f"x/data/{name}", data)
+    return path
+
+
+NEST = b"K\x01" + b"2\x86" * 200  # (1, 1), and 200 times a pair of what was made before
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        b"\x80\x02" + NEST + b"Q.",  # a persistent id
+        b"\x80\x02}" + NEST + b"K\x01s.",  # a key
+        b"\x80\x02}X\x01\x00\x00\x00a" + NEST + b"s.",  # a value
+        b"\x80\x02(X\x07\x00\x00\x00storage" + NEST  # a part of one
+        + b"X\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x01tQ.",
+        b"\x80\x02}X\x01\x00\x00\x00actorch._utils\n_rebuild_tensor_v2\n("
+        + NEST + b"K\x00))tRs.",  # the storage of a tensor
+    ],
+)  # fmt: skip
+def test_a_nest_of_shared_tuples_does_not_hang(stream, tmp_path):
+    """Doubled 200 times, comparing or printing one takes for ever."""
+    began = time.monotonic()
+    with pytest.raises(UserError, match=r"or damaged|something else"):
+        read_state_dict(zipped(tmp_path / "x.pth", stream))
+    assert time.monotonic() - began < 5
+
+
+def test_a_file_does_not_unfold_to_many_times_itself(tmp_path):
+    state = {"a": torch.zeros(10**6)}
+    torch.save(state, tmp_path / "whole.pth")
+    with zipfile.ZipFile(tmp_path / "whole.pth") as archive:
+        entries = {Path(n).name: archive.read(n) for n in archive.namelist() if "/data/" in n}
+        stream = archive.read("whole/data.pkl")
+    trap = zipped(tmp_path / "x.pth", stream, zipfile.ZIP_DEFLATED, **entries)
+    assert trap.stat().st_size < 10_000
+    with pytest.raises(UserError, match="or damaged"):
+        read_state_dict(trap)
+    assert read_state_dict(tmp_path / "whole.pth")["a"].shape == (10**6,)
+
+
+@pytest.mark.parametrize(
+    "changed,words",
+    [
+        ({"width": 0}, "width '0' is not a whole number from 1 to 4096"),
+        ({"width": "8"}, "width '8' is not"),
+        ({"width": 1e30}, "width '1e+30' is not"),
+        ({"width": True}, "width 'True' is not"),
+        ({"width": 20000}, "width '20000' is not"),
+        ({"width": 2000}, "do not fit its own description"),
+        ({"blocks": -3}, "blocks '-3' is not"),
+        ({"blocks": 900}, "do not fit its own description"),
+        ({"in_channels": 0}, "in_channels '0' is not"),
+        ({"domains": ["a", "b", "c"]}, "domains are not two different names"),
+        ({"domains": ["a", "a"]}, "domains are not two different names"),
+        ({"domains": [1, 2]}, "domains are not two different names"),
+        ({"domains": None}, "of another version of cyclegan_ms, or damaged"),
+        ({"direction": "a2c"}, "direction 'a2c' is neither a2b nor b2a"),
+        ({"variant": "unet"}, "variant 'unet' is neither paper nor tutorial"),
+        ({"shared_blocks": "no"}, "shared_blocks is neither true nor false"),
+        ({"epoch": -1}, "epoch '-1' is not"),
+        ({"depth": 3}, "of another version of cyclegan_ms, or damaged"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["ckpt", "onnx"])
+def test_a_description_is_checked_before_anything_is_built(kind, changed, words, tmp_path):
+    spec = GeneratorSpec("a2b", ("a", "b"), width=4, blocks=1)
+    text = json.dumps({**json.loads(spec.to_json()), **changed})
+    path = tmp_path / f"g.{kind}"
+    lying = SimpleNamespace(to_json=lambda: text, in_channels=3, out_channels=3, name="a2b")
+    if kind == "ckpt":
+        save_generator(spec.build(), lying, path)
+    else:
+        _write_onnx(spec.build(), lying, path)
+    with pytest.raises(UserError) as error:
+        load_engine(path).to_mindspore()
+    assert words in str(error.value) and str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+def test_the_size_of_a_description_is_that_of_its_network(name):
+    """All but biases and normalisation, of any width."""
+    for spec in (GENERATORS[name], replace(GENERATORS[name], width=24, blocks=5)):
+        parameters = dict(spec.build().parameters_and_names())
+        weights = sum(p.size for n, p in parameters.items() if p.ndim == 4)
+        assert spec.size() == weights
+        spec.check_fits(sum(p.size for p in parameters.values()), "g.ckpt")

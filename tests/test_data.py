@@ -7,15 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from cyclegan_ms.config import DataConfig
 from cyclegan_ms.data.domains import FolderDomain, load_domains, load_readable
-from cyclegan_ms.data.images import find_images, from_chw, read_image, to_chw
+from cyclegan_ms.data.images import find_images, from_chw, known_endings, read_image, to_chw
 from cyclegan_ms.data.prepare import write_mindrecord
 from cyclegan_ms.data.stream import UnpairedStream, augment, create_dataset, epoch_steps, iterate
 from cyclegan_ms.errors import UserError
 from cyclegan_ms.training.resume import fingerprint
+from cyclegan_ms.translate.pictures import open_picture
 
 pytestmark = pytest.mark.quick
 
@@ -317,3 +318,30 @@ def test_shipped_sample():
     ]
     # Oranges are yellower than apples: more green against red.
     assert means[1][1] / means[1][0] > means[0][1] / means[0][0] + 0.05
+
+
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 20 20\n%%EndComments\nshowpage\n%%EOF\n"
+
+
+@pytest.mark.parametrize("name", ["a.eps", "a.ps", "a.png", "a.jpg"])
+def test_programs_are_no_pictures(name, tmp_path, data_root):
+    """Whatever its name is, no PostScript reaches Ghostscript, in training or in translation."""
+    (data_root / "trainA" / name).write_bytes(EPS)
+    known = Path(name).suffix in known_endings()
+    assert known == (name in ("a.png", "a.jpg"))
+    with pytest.raises(UnidentifiedImageError):
+        read_image(data_root / "trainA" / name)
+    with pytest.raises(OSError, match="not an image"):
+        open_picture(data_root / "trainA" / name)
+    domain = FolderDomain(data_root / "trainA")
+    assert len(domain) == 3
+    assert [path.name for path in domain.left_out] == ([name] if known else [])
+
+
+def test_the_usual_types_are_read(tmp_path, rng):
+    """By content and by ending."""
+    pixels = rng.integers(0, 256, (8, 9, 3), dtype=np.uint8)
+    for ending in ("png", "jpg", "jpeg", "webp", "bmp", "gif", "tif", "tiff", "ppm", "tga", "jp2"):
+        path = tmp_path / f"a.{ending}"
+        Image.fromarray(pixels).save(path)
+        assert path.suffix in known_endings() and read_image(path).size == (9, 8), ending

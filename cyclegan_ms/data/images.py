@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -21,14 +22,29 @@ __all__ = [
 ]
 
 
+FORMATS = (
+    "AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "SGI", "TGA",
+    "TIFF", "WEBP",
+)  # fmt: skip
+"""Pillow's names of the types that are read: pictures made of pixels. Others run programs (EPS runs
+Ghostscript) or reach for other files, and a stranger's folder may hold them."""
+
+
 def known_endings() -> set[str]:
-    """Return the endings of the types that Pillow reads, such as .png."""
-    known = Image.registered_extensions()
-    return {ending for ending, kind in known.items() if kind in Image.OPEN}
+    """Return the endings of the types that are read, such as .png."""
+    kinds = _installed()
+    return {ending for ending, kind in Image.registered_extensions().items() if kind in kinds}
+
+
+@lru_cache(maxsize=1)
+def _installed():
+    """Return those of `FORMATS` that this Pillow can read."""
+    Image.init()
+    return tuple(kind for kind in FORMATS if kind in Image.OPEN)
 
 
 def find_images(folder) -> list[Path]:
-    """List all files below a folder whose ending names a type that Pillow reads, sorted by path.
+    """List all files below a folder whose ending names a type that is read, sorted by path.
 
     Hidden files and folders are left out.
 
@@ -53,7 +69,7 @@ def open_image(path) -> Image.Image:
     Raises:
         OSError: it cannot be read, or is not a picture; Pillow adds exceptions of its own.
     """
-    return Image.open(path)
+    return Image.open(path, formats=_installed())
 
 
 def read_image(path, channels: int = 3) -> Image.Image:

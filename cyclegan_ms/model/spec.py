@@ -80,9 +80,57 @@ class GeneratorSpec:
         """
         try:
             stored = json.loads(text)
-            return cls(**{**stored, "domains": tuple(stored["domains"])})
-        except (TypeError, ValueError, KeyError) as error:
+            spec = cls(**{**stored, "domains": tuple(stored["domains"])})
+        except (TypeError, ValueError, KeyError, RecursionError) as error:
             raise UserError(f"{path}: of another version of cyclegan_ms, or damaged") from error
+        if fault := spec._fault():
+            raise UserError(f"{path}: its description is damaged: {fault}")
+        return spec
+
+    def _fault(self) -> str:
+        """Say what is wrong with a description that came from a file; nothing if all is right."""
+        numbers = {
+            "in_channels": (1, 1024),
+            "out_channels": (1, 1024),
+            "width": (1, 4096),
+            "blocks": (1, 1024),
+            "image_size": (1, 2**20),
+            "epoch": (0, 2**31),
+        }
+        for key, (least, most) in numbers.items():
+            value = getattr(self, key)
+            if type(value) is not int or not least <= value <= most:
+                return f"{key} {str(value)[:40]!r} is not a whole number from {least} to {most}"
+        if self.direction not in ("a2b", "b2a"):
+            return f"direction {str(self.direction)[:40]!r} is neither a2b nor b2a"
+        if self.variant not in ("paper", "tutorial"):
+            return f"variant {str(self.variant)[:40]!r} is neither paper nor tutorial"
+        if type(self.shared_blocks) is not bool:
+            return "shared_blocks is neither true nor false"
+        words = [name for name in self.domains if isinstance(name, str) and name]
+        if len(words) != 2 or len(self.domains) != 2 or words[0] == words[1]:
+            return "domains are not two different names"
+        return ""
+
+    def size(self) -> int:
+        """Return the number of values in the convolutions' weights, without building anything."""
+        w, blocks = self.width, 1 if self.shared_blocks else self.blocks
+        ends = 49 * w * (self.in_channels + self.out_channels)
+        return ends + 2 * 9 * (w * 2 * w + 2 * w * 4 * w) + blocks * 2 * 9 * (4 * w) ** 2
+
+    def check_fits(self, values: int, path) -> None:
+        """Raise UserError if a file of so many values cannot be of this generator.
+
+        Args:
+            values: number of values that the file holds.
+            path: the file.
+        """
+        # Biases and normalisation have a few more.
+        if not self.size() <= values <= 1.5 * self.size() + 10_000:
+            raise UserError(
+                f"{path}: its weights do not fit its own description ({values:,} values, not "
+                f"{self.size():,} or a few more); the file is damaged"
+            )
 
     def build(self, init_gain: float = 0.02) -> nn.Cell:
         """Return a generator of this description with fresh weights.

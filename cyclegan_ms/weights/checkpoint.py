@@ -69,6 +69,7 @@ def load_generator(path: str | Path) -> tuple[nn.Cell, GeneratorSpec]:
         UserError: the file is missing, damaged, or not a generator of this package.
     """
     spec, parameters = read_generator(path)
+    spec.check_fits(sum(p.size for p in parameters.values() if isinstance(p, ms.Tensor)), path)
     generator = spec.build()
     try:
         missing, unexpected = ms.load_param_into_net(generator, parameters, strict_load=True)

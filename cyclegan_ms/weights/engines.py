@@ -103,6 +103,7 @@ class MindIREngine:
     def __init__(self, path):
         from mindspore.train.mind_ir_pb2 import ModelProto
 
+        self.path = path
         model = ModelProto()
         try:
             model.ParseFromString(Path(path).read_bytes())
@@ -128,13 +129,19 @@ class MindIREngine:
         # An exported network may have had a prefix in its names, such as g_ab.
         arrays = {name.removeprefix("g_ab.").removeprefix("g_ba."): value.asnumpy()
                   for name, value in self.graph.parameters_dict().items()}  # fmt: skip
-        return _rebuilt(self.spec, arrays)
+        return _rebuilt(self.spec, arrays, self.path)
 
 
-def _rebuilt(spec, arrays):
-    """Build a generator of a description, with weights by name."""
+def _rebuilt(spec, arrays, path):
+    """Build a generator of a description, with weights by name.
+
+    Raises UserError if they are not the weights that it needs.
+    """
+    spec.check_fits(sum(array.size for array in arrays.values()), path)
     generator = spec.build()
     for name, parameter in generator.parameters_and_names():
+        if name not in arrays or arrays[name].shape != parameter.shape:
+            raise UserError(f"{path}: its weights do not fit its own description, such as {name}")
         parameter.set_data(ms.Tensor(arrays[name]))
     return generator.set_train(False)
 
@@ -174,7 +181,7 @@ class OnnxEngine:
         onnx, _ = require_onnx()
         weights = onnx.load(self.path).graph.initializer
         arrays = {weight.name: onnx.numpy_helper.to_array(weight) for weight in weights}
-        return _rebuilt(self.spec, arrays)
+        return _rebuilt(self.spec, arrays, self.path)
 
 
 def onnx_session(path):

@@ -11,6 +11,7 @@ import zipfile
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -63,17 +64,25 @@ _STORAGES = {
 }
 
 
+class _Storage(NamedTuple):
+    """Where the values of tensors are."""
+
+    name: str
+    key: str
+    size: int
+
+
 @dataclass
 class _Tensor:
     """A view of a storage that may be read later: legacy files keep the bytes at the end."""
 
-    storage: tuple
+    storage: _Storage
     offset: int
     shape: tuple
     strides: tuple
 
     def resolve(self, storages):
-        data = storages[self.storage[1]]
+        data = storages[self.storage.key]
         numbers = (self.offset, *self.shape, *self.strides)
         if not all(type(number) is int and number >= 0 for number in numbers):
             raise ValueError("a tensor's layout is not made of plain numbers")
@@ -89,6 +98,8 @@ class _Tensor:
 
 
 def _rebuild_tensor(storage, offset, shape, strides, *unused):
+    if type(storage) is not _Storage:
+        raise ValueError("not a storage")
     return _Tensor(storage, offset, tuple(shape), tuple(strides))
 
 
@@ -105,8 +116,18 @@ _ALLOWED = {
 }
 
 
-class _TensorUnpickler(pickle.Unpickler):
-    """Builds dictionaries, tuples, numbers, strings and `_Tensor`s, and refuses all else."""
+_MOST = 10_000
+"""Parts of a tuple, those of the tuples in it included; a tensor's has about ten."""
+
+
+class _TensorUnpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
+    """Builds dictionaries, tuples, numbers, strings and `_Tensor`s, and refuses all else.
+
+    The unpickler written in Python, for its operations can be watched: a few hundred bytes can
+    nest one tuple in itself so often that comparing or printing it takes for ever.
+    """
+
+    dispatch: ClassVar[dict] = dict(pickle._Unpickler.dispatch)  # type: ignore[attr-defined]
 
     def find_class(self, module, name):
         try:
@@ -116,9 +137,33 @@ class _TensorUnpickler(pickle.Unpickler):
 
     def persistent_load(self, reference):
         kind, name, key, _, size = reference[:5]
-        if kind != "storage" or name not in _STORAGES or type(size) is not int or size < 0:
+        if [type(part) for part in (kind, name, key, size)] != [str, str, str, int]:
             raise ValueError("not a storage")
-        return name, str(key), size
+        if kind != "storage" or name not in _STORAGES or size < 0:
+            raise ValueError("not a storage")
+        return _Storage(name, key, size)
+
+    def _weigh(self):
+        """Refuse the tuple on top of the stack if it unfolds to too many parts."""
+        weights = self.__dict__.setdefault("weights", {})
+        made = self.stack[-1]
+        # With the tuple itself: while it lives, no other object has its id.
+        weight = sum(weights.get(id(part), (1,))[0] for part in made) + 1
+        weights[id(made)] = (weight, made)
+        if weight > _MOST:
+            raise ValueError("a tuple unfolds to too many parts")
+
+
+def _watched(operation):
+    def load(self):
+        operation(self)
+        self._weigh()
+
+    return load
+
+
+for _code in (pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3):
+    _TensorUnpickler.dispatch[_code[0]] = _watched(_TensorUnpickler.dispatch[_code[0]])
 
 
 def _tensors(path, state):
@@ -126,11 +171,17 @@ def _tensors(path, state):
     state = state.get("state_dict", state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(v, _Tensor) for v in state.values()):
         raise UserError(f"{path}: holds something else than a dictionary of tensors")
-    return {str(name): tensor for name, tensor in state.items()}
+    if not all(type(name) is str for name in state):
+        raise UserError(f"{path}: holds tensors under other names than words")
+    return dict(state)
 
 
 def _read_zip(path):
     with zipfile.ZipFile(path) as archive:
+        # PyTorch stores without compression; a file that unfolds to many times itself is a trap.
+        entries, most = archive.infolist(), 2 * Path(path).stat().st_size + 2**20
+        if sum(entry.file_size for entry in entries) > most:
+            raise ValueError("unpacked it is far larger than itself")
         names = archive.namelist()
         pickled = next(name for name in names if name.endswith("data.pkl"))
         root = pickled.removesuffix("data.pkl")
