@@ -222,6 +222,40 @@ def test_a_full_disk_for_metrics_ends_with_a_word(straight, tmp_path, monkeypatc
     assert str(stop.value) == expected
 
 
+def lost_array(state):
+    del state.arrays["d_a/model.2.weight"]
+
+
+def other_shape(state):
+    name = next(name for name in state.arrays if name.startswith("optimizer_g/moment1"))
+    state.arrays[name] = state.arrays[name][:1]
+
+
+def lost_streams(state):
+    del state.facts["random"]
+
+
+def lost_settings(state):
+    del state.facts["config"]
+
+
+@pytest.mark.parametrize("damage", [lost_array, other_shape, lost_streams, lost_settings])
+def test_a_state_with_a_right_checksum_that_lacks_something(damage, straight, tmp_path, caplog):
+    """It is passed over for the one before."""
+    caplog.set_level("INFO", "cyclegan_ms")
+    root, run = straight
+    early = tmp_path / "run"
+    train(config_for(root, max_steps=6), early)
+    state = load_state(early / "checkpoints")
+    damage(state)
+    shutil.rmtree(early / "checkpoints" / "step_00000006")
+    save_state(state, early / "checkpoints", keep=20)
+    train(config_for(root), early, resume=True)
+    assert "passed over the state of step 6: damaged (" in caplog.text
+    assert "from step 4 of 12" in caplog.text
+    assert_identical(run, early)
+
+
 def test_latest_names_the_state_that_was_resumed_from(straight, tmp_path):
     """Other workers wait until it names a step: not that of a damaged state."""
     run = tmp_path / "run"

@@ -74,7 +74,11 @@ def fingerprint(*domains: Domain) -> str:
 
 
 def load_resumable(
-    config: Config, output, domains: tuple[Domain, Domain], workers: int = 1
+    config: Config,
+    output,
+    domains: tuple[Domain, Domain],
+    workers: int = 1,
+    before: int | None = None,
 ) -> TrainingState:
     """Load the newest whole state of a run, if a training so configured may go on from it.
 
@@ -83,17 +87,22 @@ def load_resumable(
         output: the run folder.
         domains: the images to go on with.
         workers: number of workers that share a step.
+        before: only states of earlier steps than this one.
 
     Raises:
         UserError: there is none, or settings or images have changed too much.
     """
-    state = load_state(Path(output) / "checkpoints")
+    state = load_state(Path(output) / "checkpoints", before)
+    while missing := {"config", "images", "workers"} - set(state.facts):
+        step = state.facts["step"]
+        log.warning("passed over the state of step %d: damaged (no %s)", step, min(missing))
+        state = load_state(Path(output) / "checkpoints", before=step)
     per_epoch = epoch_steps(*domains, config.data.batch_size * workers)
-    before, after = (
+    rates_before, rates_now = (
         rates_of(values, per_epoch)[: state.facts["step"]]
         for values in (state.facts["config"], config_values(config))
     )
-    check_changes(state.facts, config, fingerprint(*domains), before == after, workers)
+    check_changes(state.facts, config, fingerprint(*domains), rates_before == rates_now, workers)
     return state
 
 

@@ -107,6 +107,18 @@ class Everything:
         scales = [[s.scale_value.item(), s.counter.item()] for s in self.scalers]
         return TrainingState(arrays, {**facts, "loss_scales": scales, "random": streams})
 
+    def misfit(self, state: TrainingState) -> str:
+        """Say what of a state is missing or has another shape; nothing if it is complete."""
+        for name, parameters in self._parameters().items():
+            for key, parameter in parameters.items():
+                array = state.arrays.get(f"{name}/{key}")
+                if array is None:
+                    return f"{name}/{key} is missing"
+                if array.shape != parameter.shape:
+                    return f"{name}/{key} is {array.shape}, not {parameter.shape}"
+        missing = {"loss_scales", "random"} - set(state.facts)
+        return f"{min(missing)} is missing" if missing else ""
+
     def restore(self, state: TrainingState) -> None:
         """Give a freshly built training the state that `capture` copied."""
         import mindspore as ms
@@ -191,14 +203,20 @@ def _name(step):
     return f"step_{step:08d}"
 
 
-def load_state(folder) -> TrainingState:
+def load_state(folder, before: int | None = None) -> TrainingState:
     """Load the newest whole state below `folder`, passing over damaged ones with a warning.
+
+    Args:
+        folder: the folder of states.
+        before: only states of earlier steps than this one.
 
     Raises:
         UserError: there is none.
     """
     folder = Path(folder)
     for path in sorted(folder.glob("step_*"), reverse=True):
+        if before is not None and path.name >= _name(before):
+            continue
         try:
             return _read_state(path)
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -214,4 +232,7 @@ def _read_state(path):
     for name, content in data.items():
         if hashlib.sha256(content).hexdigest() != checksums[name]:
             raise ValueError(f"{name} does not match its checksum")
-    return TrainingState(load_arrays(data["arrays.safetensors"]), json.loads(data["facts.json"]))
+    state = TrainingState(load_arrays(data["arrays.safetensors"]), json.loads(data["facts.json"]))
+    if _name(state.facts["step"]) != path.name:
+        raise ValueError(f"it is of step {state.facts['step']}")
+    return state

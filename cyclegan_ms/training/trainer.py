@@ -16,6 +16,7 @@ from cyclegan_ms.training.memory import ADVICE, is_shortage
 from cyclegan_ms.training.record import Recorder, open_record
 from cyclegan_ms.training.resume import load_resumable, resume_command
 from cyclegan_ms.training.schedule import Schedule
+from cyclegan_ms.training.state import Everything
 from cyclegan_ms.training.tensorboard import require_tensorboard
 
 __all__ = ["train"]
@@ -79,6 +80,11 @@ def _train(config, output, resume, progress, stop, on_line):
         device.agree()  # nobody goes on before the folder was looked at
         state = load_resumable(config, output, domains, device.workers) if resume else None
         model = CycleGAN(build_networks(config.model), config, schedule.rates, device)
+        everything = Everything.of(model, {})
+        while state and (fault := everything.misfit(state)):
+            step = state.facts["step"]
+            log.warning("passed over the state of step %d: damaged (%s)", step, fault)
+            state = load_resumable(config, output, domains, device.workers, before=step)
         record.prepare(model, state)
         model.steps_done = start = state.facts["step"] if state else 0
         _say_plan(config, output, domains, schedule, start)
