@@ -99,12 +99,9 @@ def train(argv=None):
     if args.resume:
         if not args.output:
             raise UserError("--resume needs --output RUN, the run folder to go on with")
-        settings = Path(args.output) / "config.yaml"
-        if not settings.is_file():
-            raise UserError(f"--output {args.output}: holds no run to resume")
         if not args.config:
             given = sys.argv[1:] if argv is None else argv
-            args = parser.parse_args([f"--config={settings}", *given])
+            args = parser.parse_args([*_settings_of(args.output), *given])
     config = build_config(args)
     name = Path(str(args.config[-1])).stem if args.config else "apple2orange"
     output = Path(args.output or f"runs/{name}")
@@ -125,8 +122,30 @@ def train(argv=None):
     return 0
 
 
+def _settings_of(output) -> list[str]:
+    """Return the settings of a run as arguments: config.yaml, or if that is damaged the state's.
+
+    Raises:
+        UserError: there is neither.
+    """
+    settings = Path(output) / "config.yaml"
+    try:
+        load_config(settings)
+        return [f"--config={settings}"]
+    except UserError as error:
+        from cyclegan_ms.training.resume import check_run_folder
+        from cyclegan_ms.training.state import load_state
+
+        check_run_folder(output, resume=True)
+        values = load_state(Path(output) / "checkpoints").facts["config"]
+        if settings.exists():
+            print(f"{error}; the settings are those of the newest state", file=sys.stderr)
+        texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in values.items()}
+        return [f"--{key}={text}" for key, text in texts.items()]
+
+
 def _dry_run(config: Config, output: Path, resume: bool) -> None:
-    from cyclegan_ms.data.domains import load_domains, load_tests
+    from cyclegan_ms.data.domains import load_domains, load_sample_tests, load_tests
     from cyclegan_ms.data.stream import epoch_steps
     from cyclegan_ms.device import launched_workers
     from cyclegan_ms.training.resume import check_run_folder, load_resumable
@@ -135,7 +154,7 @@ def _dry_run(config: Config, output: Path, resume: bool) -> None:
     channels = (config.model.channels_a, config.model.channels_b)
     a, b = load_domains(config.data, "train", channels)
     if config.train.sample_every:
-        load_domains(config.data, "test", channels)
+        load_sample_tests(config)
     if config.train.evaluate_every:
         from cyclegan_ms.evaluate.metrics import require_skimage
 

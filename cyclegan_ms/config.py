@@ -7,13 +7,14 @@ a key stands whether a resumed training may change it.
 
 import difflib
 import json
+import os
 import re
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, replace
 from enum import Enum
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_type_hints
 
 import yaml
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
@@ -255,6 +256,12 @@ _WORDS = {
     "a typing.Literal": "one of ",
     "a <class 'list'>": "a list, such as [one, two]",
     "Unexpected config:": "the configuration holds no settings",
+    "Expected a <class 'str'>. Got value: True": (
+        "Expected words (in YAML, yes, no, on and off are not: write them in quotes, 'yes')"
+    ),
+    "Expected a <class 'str'>. Got value: False": (
+        "Expected words (in YAML, yes, no, on and off are not: write them in quotes, 'no')"
+    ),
 }
 """jsonargparse's words, and what users are told"""
 
@@ -268,6 +275,13 @@ class Parser(ArgumentParser):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, version=f"cyclegan_ms {__version__}", **kwargs)
 
+    def parse_args(self, args=None, *rest, **options):
+        """Parse arguments; `~` at the start of one, or of its value, is the home folder."""
+        args = sys.argv[1:] if args is None else args
+        home = os.path.expanduser("~")
+        args = [re.sub(r"^(--[\w.]+=)?~(?=/|$)", rf"\g<1>{home}", str(arg)) for arg in args]
+        return super().parse_args(args, *rest, **options)
+
     def error(self, message, ex=None):
         """Print or raise an error in this package's words."""
         lines = [line.strip() for line in message.splitlines() if line.strip()]
@@ -276,7 +290,7 @@ class Parser(ArgumentParser):
             text = text.replace(theirs, ours)
         text += self._suggestion(text)
         if not self.quit:
-            raise UserError(f"{self.prog}: {text}")
+            raise UserError(text if text.startswith(self.prog) else f"{self.prog}: {text}")
         print(f"{self.prog}: error: {text}", file=sys.stderr)
         sys.exit(2)
 
@@ -302,18 +316,54 @@ class ConfigParser(Parser):
     def parse_args(self, args=None, *rest, **options):
         """Parse arguments, with names of shipped configurations replaced by their files."""
         args = list(sys.argv[1:] if args is None else args)
-        for i, arg in enumerate(args):
-            if arg == "--config" and i + 1 < len(args):
-                args[i + 1] = _config_file(args[i + 1])
-            elif arg.startswith("--config="):
-                args[i] = f"--config={_config_file(arg.removeprefix('--config='))}"
+        try:
+            for i, arg in enumerate(args):
+                if arg == "--config" and i + 1 < len(args):
+                    args[i + 1] = _config_file(args[i + 1])
+                elif arg.startswith("--config="):
+                    args[i] = f"--config={_config_file(arg.removeprefix('--config='))}"
+        except UserError as error:
+            self.error(str(error))
         return super().parse_args(args, *rest, **options)
 
 
 def _config_file(name):
-    """Return the shipped file of that name, or the name itself if there is none or it is a file."""
-    shipped = find_shipped("configs") / f"{name}.yaml"
-    return str(shipped) if shipped.is_file() and not Path(name).is_file() else name
+    """Return the shipped file of that name, or the name itself if there is none or it is a file.
+
+    Raises UserError for a file that jsonargparse would stumble over, or read wrongly in silence.
+    """
+    name = os.path.expanduser(name)
+    if not Path(name).is_file():
+        shipped = find_shipped("configs") / f"{name}.yaml"
+        return str(shipped) if shipped.is_file() else name
+    try:
+        yaml.load(Path(name).read_text(encoding="utf-8-sig"), _StrictLoader)
+    except UnicodeDecodeError as error:
+        raise UserError(f"{name}: not text in UTF-8; save it as UTF-8") from error
+    except _GivenTwice as error:
+        raise UserError(f"{name}: {error}; keep one of them") from error
+    except (OSError, yaml.YAMLError):
+        pass  # jsonargparse says what is wrong
+    return name
+
+
+class _GivenTwice(Exception):
+    """A key stands twice in one section."""
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """Refuses what YAML forgives: a key that is given twice, of which the last one would win."""
+
+    def construct_mapping(self, node, deep=False):
+        """Build a dictionary, once its keys are known to differ."""
+        seen = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                raise _GivenTwice(
+                    f"{key.value} is given twice, again in line {key.start_mark.line + 1}"
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 def config_parser(prog: str, description: str) -> Parser:
@@ -337,9 +387,17 @@ def build_config(args: Namespace) -> Config:
     Raises:
         UserError: a combination of values that cannot work.
     """
-    # Through JSON: jsonargparse's checked numbers are subclasses of int and float.
-    values = {name: json.loads(json.dumps(vars(args[name]))) for name in SECTIONS}
-    return Config(**{name: section(**values[name]) for name, section in SECTIONS.items()})
+    sections = {}
+    for name, section in SECTIONS.items():
+        if args[name] is None:
+            raise UserError(f"section {name} is empty: give it a key, or remove it")
+        # Through JSON: jsonargparse's checked numbers are subclasses of int and float.
+        values = json.loads(json.dumps(vars(args[name])))
+        for key, kind in get_type_hints(section).items():
+            if values[key] is None and type(None) not in get_args(kind):
+                raise UserError(f"{name}.{key} has no value: give it one, or remove the key")
+        sections[name] = section(**values)
+    return Config(**sections)
 
 
 def load_config(path) -> Config:

@@ -181,6 +181,7 @@ def setup_device(
     device = Device(target, *_join_workers()) if join else Device(target)
     if seed is not None:
         ms.set_seed(seed)
+        ms.manual_seed(seed)  # before 2.8 the first leaves the default generator alone
     place = f", worker {device.rank} of {device.workers}" if join else ""
     log.info("MindSpore %s on %s%s, %s mode%s", ms.__version__, target, why, mode, place)
     return device

@@ -21,6 +21,7 @@ from cyclegan_ms.config import (
     resume_rules,
     save_config,
 )
+from cyclegan_ms.data.domains import find_root
 from cyclegan_ms.errors import UserError
 
 pytestmark = pytest.mark.quick
@@ -181,3 +182,43 @@ def test_gray_to_color_without_identity_is_fine():
 def test_configuration_needs_no_mindspore():
     code = "import sys, cyclegan_ms.cli, cyclegan_ms.config; assert 'mindspore' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+@pytest.mark.parametrize(
+    "text,words",
+    [
+        ("train:\n  # epochs: 3\ndata:\n  crop_size: 64\n", "section train is empty"),
+        ("train:\n", "holds no settings"),
+        ("train:\n  learning_rate:\n", "train.learning_rate has no value"),
+        ("data:\n  root: null\n", "data.root has no value"),
+        ("train:\n  epochs: 3\ntrain:\n  seed: 1\n", "train is given twice, again in line 3"),
+        ("train:\n  epochs: 3\n  epochs: 4\n", "epochs is given twice, again in line 3"),
+        ("train:\n  epochs: 3\n".encode("utf-16"), "not text in UTF-8"),
+        ("data:\n  domains: [Äpfel, Birnen]\n".encode("latin-1"), "not text in UTF-8"),
+        ("data:\n  domains: [yes, no]\n", "write them in quotes, 'yes'"),
+        ("- a\n", "holds no settings"),
+        ("{[a]: 1}\n", "bad.yaml"),
+    ],
+)
+def test_what_yaml_forgives_and_a_training_does_not(text, words, tmp_path):
+    path = tmp_path / "bad.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(UserError) as error:
+        load_config(path)
+    assert words in str(error.value) and str(error.value).count("\n") <= 1
+
+
+def test_keys_that_may_be_null_and_files_with_a_mark(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("model:\n  blocks:\ntrain:\n  decay_epochs: null\n", encoding="utf-8-sig")
+    config = load_config(path)
+    assert (config.model.blocks, config.train.decay_epochs) == (9, 100)
+
+
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "c.yaml").write_text("data:\n  root: ~/photos\n")
+    assert parse("--config=~/c.yaml").data.root == "~/photos"
+    assert parse("--config", "~/c.yaml", "--data.root", "~/other").data.root == f"{tmp_path}/other"
+    (tmp_path / "photos").mkdir()
+    assert find_root("~/photos") == tmp_path / "photos"

@@ -138,6 +138,31 @@ def test_nothing_to_resume(tmp_path):
     assert done.returncode == 2 and "--resume needs --output" in done.stderr
 
 
+@pytest.mark.parametrize("damage", ["train: [", "", None])
+def test_a_damaged_config_file_does_not_stop_a_resume(damage, straight, tmp_path):
+    """The state holds all settings."""
+    root, run = straight
+    early = tmp_path / "run"
+    train(config_for(root, max_steps=6), early)
+    settings = early / "config.yaml"
+    settings.unlink() if damage is None else settings.write_text(damage)
+    done = train_script("--resume", "--output", early, "--train.max_steps=0")
+    assert done.returncode == 0, done.stderr
+    assert_identical(run, early)
+    assert load_config(settings) == load_config(run / "config.yaml")
+
+
+def test_a_run_goes_on_from_another_directory(straight, tmp_path, monkeypatch):
+    root, run = straight
+    (tmp_path / "here").mkdir()
+    shutil.copytree(root, tmp_path / "here" / "images")
+    monkeypatch.chdir(tmp_path / "here")
+    train(config_for("images", max_steps=6), "run")
+    done = train_script("--resume", "--output", "here/run", "--train.max_steps=0", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert_identical(run, tmp_path / "here" / "run")
+
+
 # --------------------------------------------------------------------- states on the disk
 
 

@@ -24,6 +24,7 @@ __all__ = [
     "find_root",
     "load_domains",
     "load_readable",
+    "load_sample_tests",
     "load_tests",
     "sample_images",
     "to_square",
@@ -140,7 +141,7 @@ def find_root(root) -> Path:
     Raises:
         UserError: there is none.
     """
-    path = Path(root)
+    path = Path(root).expanduser()
     if path.exists():
         return path
     if str(root) == SAMPLE:
@@ -170,6 +171,19 @@ def load_domains(config: DataConfig, split: str, channels=(3, 3)) -> tuple[Domai
         for letter, count in zip("AB", channels)
     )
     return a, b
+
+
+def load_sample_tests(config: Config) -> tuple[Domain, Domain]:
+    """Open the test images that are drawn while training.
+
+    Raises:
+        UserError: there are none, with the way to train without them.
+    """
+    channels = (config.model.channels_a, config.model.channels_b)
+    try:
+        return load_domains(config.data, "test", channels)
+    except UserError as error:
+        raise UserError(f"{error}\n--train.sample_every 0 trains without test images") from error
 
 
 def load_tests(config: Config) -> tuple[Domain, Domain]:

@@ -18,7 +18,7 @@ import numpy as np
 import mindspore as ms
 
 from cyclegan_ms.config import Config, config_values
-from cyclegan_ms.data.domains import Domain, load_domains, sample_images
+from cyclegan_ms.data.domains import Domain, load_sample_tests, sample_images
 from cyclegan_ms.device import Device, environment
 from cyclegan_ms.files import hold
 from cyclegan_ms.training.cyclegan import CycleGAN, Networks
@@ -267,8 +267,7 @@ def _samples(config) -> list[np.ndarray]:
     """Load the test images to draw as the training goes, of A and of B, (N, C, S, S) each."""
     if not config.train.sample_every:
         return []
-    channels = (config.model.channels_a, config.model.channels_b)
-    tests = load_domains(config.data, "test", channels)
+    tests = load_sample_tests(config)
     return [sample_images(domain, config.data.crop_size) for domain in tests]
 
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from signal import Signals
 
@@ -67,6 +68,10 @@ def train(
 def _train(config, output, resume, progress, stop, on_line):
     if config.train.tensorboard:
         require_tensorboard()
+    root = Path(config.data.root).expanduser()
+    if root.exists():  # so that the run can go on from any directory
+        root = str(root.resolve())
+        config = replace(config, data=replace(config.data, root=root))
     channels = (config.model.channels_a, config.model.channels_b)
     domains = load_domains(config.data, "train", channels)
     where = config.device
