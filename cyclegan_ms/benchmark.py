@@ -1,4 +1,4 @@
-"""Time and memory of this package beside others: each in a process of its own, taking turns.
+"""Time and memory of this package beside others: each in its own process, in turns.
 
 `measure` starts a process per subject, lets them step in turns, so that whatever else the machine
 does hits all of them alike, and asks each for its peak memory at the end. Run as a module, this
@@ -172,7 +172,7 @@ def _serve(subject, task, size, target):
     built = time.perf_counter()
     step()
     first = time.perf_counter() - built
-    # Memory settles; a size that comes often is compiled once more for inference.
+    # Let memory settle; inference compiles a frequent size again.
     for _ in range(31 if task == "infer" else 1):
         step()
     _say(import_s=built - begun, first_s=first)

@@ -109,7 +109,7 @@ def train(argv=None):
         return _dry_run(config, output, args.resume)
 
     stop = StopRequest()
-    stop.watch("finishing this step and saving; once more ends at once")
+    stop.watch("finishing this step and saving; press again to end at once")
     from cyclegan_ms.training import train as run_training
 
     try:
@@ -220,7 +220,7 @@ def infer(argv=None):
         "--size",
         type=NonNegativeInt,
         default=0,
-        help="translate with the shorter side at so many pixels, and resize back; 0: as it is",
+        help="resize the shorter side to this many pixels to translate, then resize back; 0: do not",
     )
     add(
         "--tile",
@@ -237,7 +237,7 @@ def infer(argv=None):
         help="quality of JPEG and WebP, 1 to 100",
     )
     add("--side_by_side", action="store_true", help="put the original beside each result")
-    add("--cycle", action="store_true", help="also write what the other generator makes of it")
+    add("--cycle", action="store_true", help="also write each result translated back")
     add("--skip_existing", action="store_true", help="leave out what has been translated already")
     add(
         "--max_megapixels",
@@ -281,7 +281,7 @@ def _translate(args, jobs, options, stop) -> int:
         other = "b2a" if translator.spec.direction == "a2b" else "a2b"
         back = Translator.load(args.checkpoint, other, *sizes)
 
-    stop.finish("finishing these images; once more ends at once")
+    stop.finish("finishing these images; press again to end at once")
     result = translate_files(translator, jobs, options, back, sys.stderr.isatty(), stop)
     for path, note in result.notes:
         print(f"note: {shown(path)}: {note}", file=sys.stderr)

@@ -267,7 +267,7 @@ _WORDS = {
 
 
 class Parser(ArgumentParser):
-    """An argument parser whose errors are one or two lines, without the list of all flags."""
+    """An argument parser that reports errors in one or two lines, without the list of all flags."""
 
     quit = True
     """whether an error ends the program with status 2, or raises UserError"""
@@ -311,7 +311,7 @@ class Parser(ArgumentParser):
 
 
 class ConfigParser(Parser):
-    """A parser whose `--config` takes a file, or the name of a configuration that is shipped."""
+    """A parser that takes a file or the name of a shipped configuration as `--config`."""
 
     def parse_args(self, args=None, *rest, **options):
         """Parse arguments, with names of shipped configurations replaced by their files."""

@@ -167,7 +167,7 @@ def setup_device(
     join = join and "MS_ROLE" in os.environ
     if join:
         if device_id:
-            raise UserError("device.id must be 0 with msrun: each worker takes a device of its own")
+            raise UserError("device.id must be 0 with msrun: each worker takes its own device")
         device_id = int(os.environ.get("DEVICE_ID", 0))
     if target != "CPU" and device_id >= there[target]:
         raise UserError(f"device.id {device_id}: this machine has {there[target]} {target} devices")

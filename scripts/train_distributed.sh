@@ -35,7 +35,7 @@ rm -f "$logs"/worker_*.log "$logs"/scheduler.log
 : >"$logs/worker_0.log"
 export GLOG_v=${GLOG_v:-3}  # MindSpore's warnings while it connects are no news
 
-# In a session of its own: on Ctrl-C, msrun would kill the workers before they have saved.
+# In a separate session: on Ctrl-C, msrun would kill the workers before they have saved.
 setsid msrun --worker_num="$workers" --local_worker_num="$workers" \
     --master_port="$port" --log_dir="$logs" --join=True --tail_worker_log=0 \
     "$here/train.py" "$@" >"$logs/msrun.log" 2>&1 &

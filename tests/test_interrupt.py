@@ -86,7 +86,7 @@ def test_infer_finishes_its_images_and_says_how_to_go_on(infer):
     terminal.press()
     status, text = terminal.ended()
     done = len(list(output.iterdir()))
-    assert status == 130 and "finishing these images; once more ends at once" in text
+    assert status == 130 and "finishing these images; press again to end at once" in text
     assert f"stopped: {30 - done} left; go on with --skip_existing" in text
     assert f"{done} translated, 0 skipped, 0 failed" in text and "Traceback" not in text
     status, text = infer("--skip_existing")[0].ended()
@@ -98,7 +98,7 @@ def test_infer_ends_at_once_on_a_second(infer):
     terminal, output = infer()
     terminal.wait_for(lambda: output.exists() and len(list(output.glob("[0-9]*.png"))) > 1)
     terminal.press()
-    terminal.wait_for(lambda: "once more ends at once" in terminal.text, 20)
+    terminal.wait_for(lambda: "press again to end at once" in terminal.text, 20)
     terminal.press()
     status, text = terminal.ended(5)
     assert status == 130 and "Traceback" not in text
@@ -148,7 +148,7 @@ def test_a_training_stopped_before_its_first_state_leaves_a_folder_to_begin_in(f
     terminal = Terminal("train", *arguments)
     terminal.wait_for(lambda: (run / "metrics.jsonl").exists())
     terminal.press()
-    terminal.wait_for(lambda: "once more ends at once" in terminal.text, 20)
+    terminal.wait_for(lambda: "press again to end at once" in terminal.text, 20)
     terminal.press()
     status, text = terminal.ended(5)
     assert status == 130 and "Traceback" not in text

@@ -67,7 +67,7 @@ class FolderDomain:
     Args:
         folder: where to look.
         channels: 3 for RGB, 1 for gray.
-        max_images: keep only the first so many; 0 keeps all.
+        max_images: number of images to keep, from the first on; 0 keeps all.
 
     Raises:
         UserError: the folder is missing or holds no image.
@@ -113,7 +113,7 @@ class MindRecordDomain:
 
     Args:
         images: the column's rows, (C, H, W) each.
-        max_images: keep only the first so many; 0 keeps all.
+        max_images: number of images to keep, from the first on; 0 keeps all.
         path: the file they come from.
     """
 

@@ -44,7 +44,7 @@ def _installed():
 
 
 def find_images(folder) -> list[Path]:
-    """List all files below a folder whose ending names a type that is read, sorted by path.
+    """List all files below a folder that are named like a readable type, sorted by path.
 
     Hidden files and folders are left out.
 

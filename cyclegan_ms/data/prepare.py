@@ -161,7 +161,7 @@ def prepare_archive(source: Source, output, progress: bool = False) -> Path:
     output = Path(output)
     if output.exists():
         raise UserError(f"{output} exists already; remove it, or choose another --output")
-    # A name of our own: it is removed in the end, or after a wrong checksum.
+    # A hidden name: the file is removed at the end, or after a wrong checksum.
     archive = output.with_name(f".{output.name}.download.zip")
     download(source.url, archive, source.sha256, progress)
     unpack(archive, output, source.contains)

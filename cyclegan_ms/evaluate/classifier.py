@@ -87,7 +87,7 @@ def train_classifier(
 
     network = _build(rng)
     rates = 1e-3 * (1 + np.cos(np.pi * np.arange(steps) / steps))
-    with quiet_mindspore():  # it warns of a deprecated operator inside of its own Adam
+    with quiet_mindspore():  # MindSpore warns of a deprecated operator in its own Adam
         optimizer = nn.Adam(network.trainable_params(), learning_rate=rates.tolist())
     loss = nn.WithLossCell(network, nn.BCEWithLogitsLoss())
     step = nn.TrainOneStepCell(loss, optimizer).set_train()

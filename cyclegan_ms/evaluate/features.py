@@ -46,7 +46,7 @@ class FeatureNetwork:
         images = np.zeros((self.batch, 3, self.height, self.width), np.float32)
         try:
             result = self._run(images)
-        except Exception as error:  # onnxruntime has a class of its own for every reason
+        except Exception as error:  # onnxruntime raises a different class for every reason
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise UserError(
                 f"--features {path}: does not run on {len(images)} images: {reason}"

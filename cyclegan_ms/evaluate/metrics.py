@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 INVERTED = -0.2
-"""A translation whose brightness correlates with its original's below this is inverted."""
+"""Correlation of brightness with the original, below which a translation counts as inverted."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ class Translation:
     rec: np.ndarray
     """fake, translated back"""
     idt: np.ndarray | None = None
-    """real, put through the generator whose target domain it is of; None where that cannot take it,
-    since one domain is gray"""
+    """real, put through the generator into its own domain; None if one domain is gray, and that
+    generator cannot take it"""
 
 
 def require_skimage():

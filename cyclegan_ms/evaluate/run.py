@@ -81,13 +81,20 @@ def evaluate(
 ) -> tuple[dict, dict[str, list[Case]]]:
     """Compute all metrics of a run's generators on all test images, resized to data.crop_size.
 
-    Everything is per direction, for the test images of its source domain. `METRICS` defines each
-    number: how near an image comes to itself there and back (L1, PSNR, SSIM), what a generator
-    changes in images of its target domain (identity), the share of negatives, the share of
-    translations that a small classifier takes for the target domain, and with `features` the
-    distances FID and KID between translated and real test images. What judges whole images sees
-    them as 8-bit pictures, in gray where one domain is. Images that cannot be read, in training or
-    test folders, are left out and listed as `left_out`.
+    Everything is per direction, for the test images of its source domain:
+
+    - cycle L1, PSNR, SSIM: how near an image comes to itself, there and back. L1 is the mean
+      absolute difference of values in [-1, 1]; the other two compare 8-bit images.
+    - identity L1: what a generator changes in an image that is of its target domain already.
+    - inverted: share of translations whose brightness correlates with the original's below -0.2.
+    - taken for the target domain: share of translations so judged by a small classifier that was
+      trained on the real training images; beside it what it says of real and untranslated ones.
+    - FID and KID, with `features`: distances between translated and real test images of the target
+      domain; beside them those of untranslated and of real training images.
+
+    `METRICS` holds the exact definitions, which the report's page shows. What judges whole images
+    sees them as 8-bit pictures, in gray if one domain is gray. Images that cannot be read, in
+    training or test folders, are left out and listed as `left_out`.
 
     Args:
         run: folder with g_ab.ckpt and g_ba.ckpt.
@@ -217,7 +224,7 @@ class _Images:
             yield path, to_square(image, self.size)
 
     def training(self, domain: Domain, count: int) -> Iterator[Image.Image]:
-        """Yield at most so many training images that can be read, spread over the domain."""
+        """Yield at most `count` readable training images, spread over the domain."""
         readable = [i for i in range(len(domain)) if domain.where(i) not in self.left_out]
         places = np.linspace(0, len(readable) - 1, min(count, len(readable))).astype(int)
         for _, square in self.squares(domain, [readable[place] for place in places]):

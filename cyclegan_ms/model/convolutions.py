@@ -15,7 +15,7 @@ __all__ = ["LeanConv2d", "LeanConvolution", "NarrowConv2d"]
 
 
 class LeanConv2d(nn.Conv2d):
-    """`nn.Conv2d` without padding whose gradients need little memory on CPU, and no more time.
+    """`nn.Conv2d` without padding; its gradients need little memory on CPU and no more time.
 
     (N, C, H, W) to (N, C', H - kernel + 1, W - kernel + 1).
 

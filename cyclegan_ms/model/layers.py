@@ -33,7 +33,7 @@ __all__ = [
 EPSILON = 1e-5
 """Added to the variance by instance normalisation."""
 
-# ----------------------------------------------------------------------- cells of our own
+# ---------------------------------------------------------------------------- our own cells
 
 
 class InstanceNorm(nn.Cell):
@@ -56,7 +56,7 @@ class InstanceNorm(nn.Cell):
             return ops.group_norm(x, self.channels)
         n, c, h, w = x.shape
         # BatchNorm writes running statistics into its last two inputs. Graph mode merges equal
-        # constants, so each of the four needs a value of its own: a merged pair is overwritten
+        # constants, so each of the four needs a different value: a merged pair is overwritten
         # before the backward pass reads it, and gradients come out silently wrong.
         scale = ops.ones((n * c,), ms.float32)
         shift = ops.zeros((n * c,), ms.float32)
@@ -103,7 +103,7 @@ class Layer:
 
     def to_onnx(self, graph: OnnxGraph, x: str) -> str:
         """Add the layer, applied to the value named `x`; return the name of its output."""
-        raise TypeError(f"{type(self).__name__} has no ONNX node of its own")
+        raise TypeError(f"{type(self).__name__} has no ONNX node")
 
 
 class Fork(Layer):
@@ -136,8 +136,7 @@ class Normalisation(Layer):
     Args:
         channels: how many.
         epsilon: added to the variance.
-        norm: the `nn.BatchNorm2d` whose stored statistics are used; None takes those of the
-            picture itself.
+        norm: the `nn.BatchNorm2d` with the stored statistics to use; None uses the picture's own.
     """
 
     def __init__(self, channels: int, epsilon: float, norm: nn.BatchNorm2d | None = None):
@@ -339,7 +338,7 @@ _KINDS: dict[type, Callable[[nn.Cell], Layer]] = {
 def layers_of(cell: nn.Cell | Layer) -> list[Layer]:
     """Flatten a generator, or a part of one, to its primitive layers in the order of computation.
 
-    A cell made of others lists them, and `Fork` and `Join`, in a method `parts` of its own class.
+    A cell made of others lists them, with `Fork` and `Join`, in a method `parts` of its class.
 
     Raises:
         UnknownLayer: a cell that is not described.

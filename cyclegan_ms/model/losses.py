@@ -28,7 +28,7 @@ class Term:
     key: str
     """its name in metrics.jsonl"""
     short: str
-    """for a progress bar; the same for both directions, whose mean it shows"""
+    """name on the progress bar, which shows the mean of both directions"""
     panel: str
     """title of the panel of curves that it belongs to"""
     label: str

@@ -76,7 +76,7 @@ class GeneratorSpec:
         """Read what `to_json` wrote into the file `path`.
 
         Raises:
-            UserError: it is something else.
+            UserError: the text is something else, or describes no generator.
         """
         try:
             stored = json.loads(text)
@@ -148,7 +148,7 @@ def build_discriminator(variant: str, channels: int, width: int, init_gain: floa
     """Return a discriminator of a variant, `paper` or `tutorial`, with fresh weights.
 
     Args:
-        variant: whose it is.
+        variant: paper or tutorial.
         channels: number of channels of the images it judges.
         width: number of channels after the first convolution.
         init_gain: standard deviation of the initial weights; the tutorial's is fixed.

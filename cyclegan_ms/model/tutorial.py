@@ -32,7 +32,7 @@ def _conv(c_in, c_out, kernel, stride, padding, bias=True):
 
 
 class TutorialStage(nn.Cell):
-    """A convolution, the normalisation that is none, and an activation or nothing."""
+    """A convolution, a normalisation that changes nothing, and an optional activation."""
 
     def __init__(self, conv, channels, activation):
         super().__init__()

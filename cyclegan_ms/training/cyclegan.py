@@ -52,7 +52,7 @@ def build_networks(model: ModelConfig) -> Networks:
 
 
 def generator_spec(config: Config, direction: str, epoch: int) -> GeneratorSpec:
-    """Describe a generator trained under a configuration for so many epochs."""
+    """Describe a generator that was trained with a configuration for `epoch` epochs."""
     data = config.data
     return GeneratorSpec.of(vars(config.model), direction, data.domains, data.crop_size, epoch)
 

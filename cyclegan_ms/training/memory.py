@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 
 ADVICE = "a smaller data.crop_size, data.batch_size or model.width needs less"
 
-# oneDNN says the first, for a buffer of its own; MindSpore and C++ the others.
+# oneDNN says the first, when it cannot get a buffer; MindSpore and C++ say the others.
 _SHORTAGES = ("could not create a primitive", "memory failed", "memory not enough",
               "out of memory", "bad_alloc")  # fmt: skip
 
@@ -26,8 +26,8 @@ def estimate(config: Config) -> float:
     assert model.blocks is not None  # filled in by Config
     generator, discriminator = 180 + 288 * model.blocks, 675  # weights per width squared
     values = 2 * (generator + discriminator) * model.width**2  # of all four networks
-    # What is kept for the backward pass, in maps of the first convolution's size: so many around
-    # the blocks, so many more for each.
+    # Maps kept for the backward pass, in units of the first convolution's size: 12 around the
+    # blocks, 1.5 more for each block.
     maps = (12 + 1.5 * model.blocks) * data.batch_size * model.width * data.crop_size**2
     # A weight comes with its gradient and Adam's two moments, a map with what is made of it.
     return 1.15e9 + 4 * (4 * values + 10 * maps)

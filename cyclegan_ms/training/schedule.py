@@ -45,7 +45,7 @@ class Schedule:
 
     @classmethod
     def of(cls, config: Config, per_epoch: int, workers: int) -> "Schedule":
-        """Return the schedule of a configuration for epochs of so many steps."""
+        """Return the schedule of a configuration, with `per_epoch` steps in each epoch."""
         rates = rates_of(config_values(config), per_epoch)
         last = min(len(rates), config.train.max_steps or len(rates))
         per_step = config.data.batch_size * workers

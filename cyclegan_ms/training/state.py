@@ -33,7 +33,7 @@ class TrainingState:
     arrays: dict[str, np.ndarray]
     """parameters of the networks, state of the optimizers, images of the pools"""
     facts: dict
-    """step, settings, random streams and whatever else is JSON"""
+    """step, settings, random streams, and everything else that is JSON"""
 
 
 class Journal(Protocol):

@@ -99,5 +99,5 @@ def in_precision(network: nn.Cell, amp: str) -> nn.Cell:
 def adam(cells, rates: list[float], beta1: float, epsilon: float) -> nn.Adam:
     """Return an Adam of all parameters of some cells, with the learning rate of every step."""
     parameters = [p for cell in cells for p in cell.trainable_params()]
-    with quiet_mindspore():  # it warns of a deprecated operator inside of its own Adam
+    with quiet_mindspore():  # MindSpore warns of a deprecated operator in its own Adam
         return nn.Adam(parameters, learning_rate=rates, beta1=beta1, eps=epsilon)

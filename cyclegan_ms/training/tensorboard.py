@@ -42,7 +42,7 @@ class Board:
 
     def _open(self, folder, step):
         # Not tensorboardX's SummaryWriter: it writes in a thread, which a full disk ends, and then
-        # waits for that thread for ever.
+        # waits forever for that thread.
         from tensorboardX.event_file_writer import EventsWriter
         from tensorboardX.proto.event_pb2 import SessionLog
 

@@ -39,7 +39,7 @@ class Options:
     """How results are made and written."""
 
     format: str | None = None
-    """png, jpg or webp; None keeps each input's own, where it can be written, else png"""
+    """png, jpg or webp; None keeps each input's type, or takes png if that cannot be written"""
     quality: int = 95
     """quality of JPEG and WebP, 1 to 100"""
     batch_size: int = 1
@@ -49,7 +49,7 @@ class Options:
     cycle: bool = False
     """also write what the other generator makes of the result"""
     skip_existing: bool = False
-    """leave out inputs whose results are there already"""
+    """leave out inputs that already have results"""
     max_megapixels: float = 200
     """refuse larger pictures; 0 takes all"""
 
@@ -161,7 +161,7 @@ def _pictures_below(folder):
             else:
                 others += 1
     if others:
-        log.info("left out %d files whose names do not end like an image's", others)
+        log.info("left out %d files that are not named like images", others)
     return found
 
 

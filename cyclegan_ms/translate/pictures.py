@@ -30,7 +30,7 @@ _WITHOUT_ALPHA = {".jpg", ".jpeg", ".bmp"}
 
 @dataclass
 class Picture:
-    """A picture, and what else its file holds."""
+    """A picture with the rest of its file's content."""
 
     image: Image.Image
     """upright, 8-bit RGB or gray, without alpha"""

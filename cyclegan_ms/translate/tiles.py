@@ -153,7 +153,7 @@ class _Map:
         return _Map(self.shape, kept=kept)
 
     def plus(self, other: "_Map", regions) -> "_Map":
-        """Add another map in the place of this one, which nothing else looks at any more."""
+        """Add another map into this one, which nothing else needs any more."""
         assert self.kept is not None
         for region in regions:
             y0, y1, x0, x1 = region

@@ -63,7 +63,7 @@ class MindSporeEngine:
     """
 
     OFTEN = 30
-    """After so many images of a size, the tenth of their time that a graph of their own saves (a
+    """After this many images of a size, the tenth of their time that a separate graph saves (a
     quarter at 64 pixels) makes up for the second or two that it takes to compile."""
 
     def __init__(self, generator: nn.Cell, spec: GeneratorSpec):
@@ -197,6 +197,6 @@ def onnx_session(path):
         return onnxruntime.InferenceSession(
             str(path), options, providers=onnxruntime.get_available_providers()
         )
-    except Exception as error:  # onnxruntime has a class of its own for every reason
+    except Exception as error:  # onnxruntime raises a different class for every reason
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"{path}: not an ONNX model, damaged, or too new ({reason})") from error

@@ -124,7 +124,7 @@ class _TensorUnpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
     """Builds dictionaries, tuples, numbers, strings and `_Tensor`s, and refuses all else.
 
     The unpickler written in Python, for its operations can be watched: a few hundred bytes can
-    nest one tuple in itself so often that comparing or printing it takes for ever.
+    nest a tuple in itself so often that comparing or printing it never ends.
     """
 
     dispatch: ClassVar[dict] = dict(pickle._Unpickler.dispatch)  # type: ignore[attr-defined]
