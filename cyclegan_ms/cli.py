@@ -220,7 +220,7 @@ def infer(argv=None):
         "--size",
         type=NonNegativeInt,
         default=0,
-        help="resize the shorter side to this many pixels to translate, then resize back; 0: do not",
+        help="resize the shorter side to this many pixels to translate, then back; 0: do not",
     )
     add(
         "--tile",
