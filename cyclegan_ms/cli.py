@@ -1,8 +1,10 @@
 """Every command: parse, check, call. Imports no MindSpore before the checks are done."""
 
 import functools
+import io
 import json
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -42,9 +44,17 @@ def command(main: Callable) -> Callable[..., int]:
     def run(argv=None) -> int:
         logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
         logging.getLogger("cyclegan_ms").setLevel(logging.INFO)
+        for stream in (sys.stdout, sys.stderr):  # a terminal may not know every name's letters
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         try:
-            return main(argv) or 0
+            status = main(argv) or 0
+            sys.stdout.flush()
+            return status
+        except BrokenPipeError:  # such as `| head`, which has read enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 128 + signal.SIGPIPE
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             return 2

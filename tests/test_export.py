@@ -2,6 +2,7 @@
 
 import json
 import sys
+import tempfile
 from dataclasses import replace
 
 import numpy as np
@@ -164,3 +165,14 @@ def test_command(tmp_path, capsys):
     assert run("a2b", "mindir", "g.mindir") == 2
     assert "does not translate a2b" in capsys.readouterr().err
     assert sorted(p.name for p in tmp_path.iterdir()) == ["g.ckpt", "g.onnx"]
+
+
+@pytest.mark.parametrize("place", ["my runs", "a+b=c", "苹果"])
+def test_mindir_to_any_path(place, tmp_path, monkeypatch):
+    """MindSpore's exporter refuses such paths, that of a temporary folder too."""
+    (tmp_path / place).mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / place))
+    path = tmp_path / place / "g.mindir"
+    export_generator(generator("paper-3to3"), spec_of("paper-3to3"), path, "mindir")
+    assert load_engine(path).spec == spec_of("paper-3to3")
+    assert [file.name for file in (tmp_path / place).iterdir()] == ["g.mindir"]

@@ -1,6 +1,8 @@
 """The command lines as a user types them, in processes of their own."""
 
 import errno
+import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +14,7 @@ from PIL import Image
 from cyclegan_ms import __version__, cli
 from cyclegan_ms.cli import command
 from cyclegan_ms.errors import program
+from cyclegan_ms.training.resume import resume_command
 
 ROOT = Path(__file__).parents[1]
 TINY = ["--data.load_size=36", "--data.crop_size=32", "--model.width=4", "--model.blocks=1"]
@@ -113,3 +116,34 @@ def test_help_and_version(name):
 def test_messages_name_the_command_that_the_user_has(running, called, monkeypatch):
     monkeypatch.setattr(sys, "argv", [running.format(cwd=Path.cwd())])
     assert program("prepare_data") == called
+
+
+@pytest.mark.parametrize("reader", ["true", "head -1"])
+def test_a_reader_that_has_enough_is_no_error(reader, data_root, tmp_path):
+    command = [sys.executable, ROOT / "scripts/train.py", f"--data.root={data_root}", "--dry_run"]
+    line = " ".join(shlex.quote(str(word)) for word in command)
+    done = subprocess.run(
+        ["bash", "-c", f"{line} | {reader}; echo ${{PIPESTATUS[0]}}"],
+        capture_output=True, text=True, cwd=tmp_path, timeout=60,
+    )  # fmt: skip
+    assert done.stderr == ""
+    assert done.stdout.splitlines()[-1] in ("0", "141")
+
+
+def test_letters_that_a_terminal_does_not_know(data_root, tmp_path):
+    """Domains and folders in Chinese, where only ASCII can be printed."""
+    run = tmp_path / "苹果"
+    arguments = (f"--data.root={data_root}", *TINY, "--train.max_steps=1", "--output", run)
+    plain = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    command = [sys.executable, ROOT / "scripts" / "train.py", *arguments]
+    domains = "--data.domains=[苹果,橙子]"
+    done = subprocess.run([*command, domains], capture_output=True, text=True, env=plain)
+    assert done.returncode == 0, done.stderr
+    assert "\\u82f9\\u679c" in done.stdout and "Traceback" not in done.stderr
+
+
+def test_the_command_to_go_on_is_quoted_for_a_shell(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["scripts/train.py"])
+    monkeypatch.delenv("MS_WORKER_NUM", raising=False)
+    words = shlex.split(resume_command("runs/my run; rm -r x"))
+    assert words == ["python", "scripts/train.py", "--resume", "--output", "runs/my run; rm -r x"]

@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import os
+import shlex
 from pathlib import Path
 
 from cyclegan_ms.config import Config, OnResume, config_values, resume_rules
@@ -61,7 +62,7 @@ def resume_command(output) -> str:
                 f"msrun --worker_num={workers} --local_worker_num={workers} --join=True "
                 f"$(command -v {train})"
             )
-    return f"{train} --resume --output {output}"
+    return f"{train} --resume --output {shlex.quote(str(output))}"
 
 
 def fingerprint(*domains: Domain) -> str:

@@ -1,5 +1,7 @@
 """Write generators as MindIR and ONNX, for images of any size, and check them before keeping."""
 
+import re
+import tempfile
 import zlib
 from pathlib import Path
 
@@ -81,18 +83,26 @@ def _write_mindir(generator, spec, path):
     anything = ms.Tensor(shape=[None, spec.in_channels, None, None], dtype=ms.float32)
     mode = ms.get_context("mode")
     ms.set_context(mode=ms.GRAPH_MODE)  # the exporter wants it
-    try:
-        ms.export(generator, anything, file_name=str(path), file_format="MINDIR")
-    finally:
-        ms.set_context(mode=mode)
     model = ModelProto()
-    model.ParseFromString(path.read_bytes())
-    path.unlink()  # MindSpore writes it read-only
+    # The exporter refuses paths with spaces, `+`, `=` or letters beyond ASCII.
+    with tempfile.TemporaryDirectory(dir=_plain_folder()) as folder:
+        plain = Path(folder, "g.mindir")
+        try:
+            ms.export(generator, anything, file_name=str(plain), file_format="MINDIR")
+        finally:
+            ms.set_context(mode=mode)
+        model.ParseFromString(plain.read_bytes())
     if hasattr(model.user_info, "add"):  # a list of pairs before MindSpore 2.10
         model.user_info.add(key=METADATA, value=spec.to_json())
     else:
         model.user_info[METADATA] = spec.to_json()
     path.write_bytes(model.SerializeToString())
+
+
+def _plain_folder():
+    """Return a folder for temporary files with a path that MindSpore's exporter accepts."""
+    usual = tempfile.gettempdir()
+    return usual if re.fullmatch(r"[\w./-]+", usual, re.ASCII) else "/tmp"
 
 
 # ------------------------------------------------------------------------------------- ONNX
