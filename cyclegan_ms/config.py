@@ -76,8 +76,9 @@ class DataConfig:
     that comes with this package"""
     domains: list[str] = field(default_factory=lambda: ["apple", "orange"])
     """Names of the domains A and B"""
-    load_size: PositiveInt = 286
-    """Side of the square that every image is resized to before cropping, in pixels"""
+    load_size: PositiveInt | None = None
+    """Side of the square that every image is resized to before cropping, in pixels; null takes
+    286/256 of data.crop_size, as in the paper"""
     crop_size: PositiveInt = 256
     """Side of the random crop that the networks see, in pixels, a multiple of 4"""
     flip: bool = True
@@ -88,6 +89,10 @@ class DataConfig:
     """Number of threads that decode images; 0 takes one per core, up to 8"""
     max_images: NonNegativeInt = 0
     """Number of images to use of each domain; 0 takes all"""
+
+    def __post_init__(self):
+        if self.load_size is None:
+            object.__setattr__(self, "load_size", self.crop_size * 286 // 256)
 
 
 @dataclass(frozen=True)
@@ -218,7 +223,7 @@ class Config:
         if train.decay_epochs > train.epochs:
             raise UserError(
                 f"train.decay_epochs ({train.decay_epochs}) is more than train.epochs "
-                f"({train.epochs}), the whole length"
+                f"({train.epochs}); give it a value up to that, or null for half of the epochs"
             )
         if self.loss.lambda_identity and model.channels_a != model.channels_b:
             raise UserError(

@@ -222,3 +222,19 @@ def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
     assert parse("--config", "~/c.yaml", "--data.root", "~/other").data.root == f"{tmp_path}/other"
     (tmp_path / "photos").mkdir()
     assert find_root("~/photos") == tmp_path / "photos"
+
+
+@pytest.mark.parametrize("crop,load", [(256, 286), (128, 143), (96, 107), (64, 71)])
+def test_the_load_size_follows_the_crop(crop, load):
+    """Else the networks would see corners of what is in the pictures."""
+    assert parse(f"--data.crop_size={crop}").data.load_size == load
+    assert parse(f"--data.crop_size={crop}", "--data.load_size=300").data.load_size == 300
+
+
+def test_fewer_epochs_than_the_decay_are_told_the_way():
+    with pytest.raises(
+        UserError, match=r"\(4\) is more than .* \(3\); give it .* or null for half"
+    ):
+        parse("--config=quickstart", "--train.epochs=3")
+    config = parse("--config=quickstart", "--train.epochs=3", "--train.decay_epochs=null")
+    assert config.train.decay_epochs == 1

@@ -202,3 +202,17 @@ def test_above_the_bound_tiles_are_the_whole(monkeypatch, images):
 def test_tiles_have_a_largest_side():
     with pytest.raises(UserError, match="--tile must be at most 2048, not 4096"):
         Translator(Negative(), tile=4096)
+
+
+def test_a_size_far_from_the_training_is_said_once(caplog):
+    caplog.set_level("INFO", "cyclegan_ms")
+    spec = GeneratorSpec("a2b", ("a", "b"), width=4, blocks=1, image_size=64)
+    engine = MindSporeEngine(spec.build().set_train(False), spec)
+    picture = Image.new("RGB", (300, 160))
+    for options, said in (({"size": 64}, 0), ({}, 1)):
+        caplog.clear()
+        translator = Translator(engine, **options)
+        translator(picture)
+        translator(picture)
+        words = "trained at 64 pixels, applied at 300x160: --size 64 may look better"
+        assert caplog.text.count(words) == said

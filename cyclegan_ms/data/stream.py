@@ -107,6 +107,7 @@ def augment(image, config: DataConfig, rng: np.random.Generator) -> np.ndarray:
     """
     size = config.crop_size
     if isinstance(image, Image.Image):
+        assert config.load_size is not None  # filled in by DataConfig
         full = (config.load_size, config.load_size)
         pixels = to_chw(image.resize(full, Image.Resampling.BICUBIC))
     else:

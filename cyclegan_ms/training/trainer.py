@@ -24,6 +24,9 @@ __all__ = ["train"]
 
 log = logging.getLogger(__name__)
 
+FEW_STEPS = 500
+"""Number of steps below which a training is called a trial: the quickstart's drawings take 768."""
+
 
 def train(
     config: Config,
@@ -113,6 +116,10 @@ def _say_plan(config, output, domains, schedule, start):
         "%d images of %s, %d of %s; %d steps an epoch, %s of %d, into %s",
         len(domains[0]), a, len(domains[1]), b, schedule.per_epoch, ahead, schedule.last, output,
     )  # fmt: skip
+    if schedule.last < FEW_STEPS:
+        log.info(
+            "a trial of %d steps: pictures usually look right after some thousand", schedule.last
+        )
     if ahead == "none":
         log.info("nothing left to do: %d steps are done", start)
 

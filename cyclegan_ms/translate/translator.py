@@ -60,7 +60,7 @@ class Translator:
         self.engine = engine
         self.spec = engine.spec
         self.size, self.tile = size, tile
-        self._said_tiles = False
+        self._said_tiles = self._said_size = False
 
     @classmethod
     def load(cls, checkpoint, direction: str, size: int = 0, tile: int = 0) -> "Translator":
@@ -149,6 +149,13 @@ class Translator:
                 f"{size[0]}x{size[1]} pixels need about {needed / 1e9:.0f} GB of memory, "
                 f"{free / 1e9:.0f} are free"
             )
+        trained = self.spec.image_size
+        if min(size) > 2 * trained and not self._said_size:
+            self._said_size = True
+            log.info(
+                "trained at %d pixels, applied at %dx%d: --size %d may look better",
+                trained, *size, trained,
+            )  # fmt: skip
         if size != image.size:
             image = image.resize(size, Image.Resampling.BICUBIC)
         return to_chw(image)
