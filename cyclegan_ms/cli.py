@@ -315,7 +315,7 @@ def evaluate(argv=None):
     """Measure a run's generators on test images."""
     parser = Parser(_called("evaluate"), description=evaluate.__doc__)
     add = parser.add_argument
-    add("--checkpoint", required=True, help="run folder, or its folder best")
+    add("--checkpoint", required=True, help="run folder, its folder best, or a kept epoch's")
     add("--data.root", help="folder with trainA, trainB, testA, testB (default: the run's)")
     add("--output", required=True, help="report to write, FILE.json; FILE.md and FILE.html too")
     add("--features", help="network for FID and KID, an ONNX file; needs onnxruntime")
@@ -323,10 +323,14 @@ def evaluate(argv=None):
     args = parser.parse_args(argv)
     run = Path(args.checkpoint)
     _check_checkpoint(run)
-    for name in ("config.yaml", "g_ab.ckpt", "g_ba.ckpt"):
-        if not (run / name).is_file():
-            raise UserError(f"--checkpoint {run}: not a finished run, it has no {name}")
-    config = load_config(run / "config.yaml")
+    # A kept epoch, RUN/checkpoints/epoch_0020, has the settings of its run.
+    places = [run, run.resolve().parents[1]] if run.name.startswith("epoch_") else [run]
+    settings = [place / "config.yaml" for place in places if (place / "config.yaml").is_file()]
+    missing = [name for name in ("g_ab.ckpt", "g_ba.ckpt") if not (run / name).is_file()]
+    if missing or not settings:
+        name = [*missing, "config.yaml"][0] if settings else "config.yaml"
+        raise UserError(f"--checkpoint {run}: not a finished run, it has no {name}")
+    config = load_config(settings[0])
     if args.data.root:
         config = replace(config, data=replace(config.data, root=args.data.root))
     stop = StopRequest()
@@ -417,7 +421,8 @@ def convert_weights(argv=None):
     imported = convert.import_generator(args.input, args.direction, args.domains, blocks)
     save_generator(imported.generator, imported.spec, output)
     print(f"{args.input}: {imported.found}")
-    print(f"{output}: --direction {imported.spec.direction} or {imported.spec.name}")
+    words = dict.fromkeys([imported.spec.direction, imported.spec.name])
+    print(f"{output}: --direction {' or '.join(words)}")
 
 
 # --------------------------------------------------------------------------------- benchmark

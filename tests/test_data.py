@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
 
 from cyclegan_ms.config import DataConfig
 from cyclegan_ms.data.domains import FolderDomain, load_domains, load_readable
@@ -16,6 +17,7 @@ from cyclegan_ms.data.prepare import write_mindrecord
 from cyclegan_ms.data.stream import UnpairedStream, augment, create_dataset, epoch_steps, iterate
 from cyclegan_ms.errors import UserError
 from cyclegan_ms.training.resume import fingerprint
+from cyclegan_ms.translate.folder import Options, plan
 from cyclegan_ms.translate.pictures import open_picture
 
 pytestmark = pytest.mark.quick
@@ -345,3 +347,35 @@ def test_the_usual_types_are_read(tmp_path, rng):
         path = tmp_path / f"a.{ending}"
         Image.fromarray(pixels).save(path)
         assert path.suffix in known_endings() and read_image(path).size == (9, 8), ending
+
+
+def test_links_are_followed_once_and_the_rest_is_counted(data_root, tmp_path, caplog):
+    """In training as in translation: nothing is left out in silence."""
+    caplog.set_level("INFO", "cyclegan_ms")
+    folder, other = data_root / "trainA", tmp_path / "other"
+    (other / "deep").mkdir(parents=True)
+    for name in ("x.png", "deep/y.png"):
+        (other / name).write_bytes((folder / "0.png").read_bytes())
+    (folder / "linked").symlink_to(other)
+    (other / "back").symlink_to(folder)  # a loop
+    (folder / "nowhere.png").symlink_to(tmp_path / "missing.png")
+    for name in ("a.heic", "b.HEIC", "c.txt", "d"):
+        (folder / name).touch()
+    domain = FolderDomain(folder)
+    names = [str(path.relative_to(folder)) for path in domain.paths]
+    assert names == ["0.png", "1.png", "2.png", "linked/deep/y.png", "linked/x.png"]
+    assert "left out 4 files of other types in" in caplog.text
+    assert ".heic 2, .txt 1, without an ending 1" in caplog.text
+    assert "HEIC and RAW files must be converted first" in caplog.text
+    assert "skipped" in caplog.text and "nowhere.png" in caplog.text
+    jobs = plan(folder, tmp_path / "out", Options())
+    assert [str(job.source.relative_to(folder)) for job in jobs] == [*names, "nowhere.png"]
+
+
+def test_a_png_with_much_text_is_a_picture(tmp_path):
+    """Two MiB of XMP, such as editors write."""
+    text = PngInfo()
+    text.add_itxt("XML:com.adobe.xmp", "x" * 2**21)
+    Image.new("RGB", (5, 4)).save(tmp_path / "a.png", pnginfo=text)
+    assert read_image(tmp_path / "a.png").size == (5, 4)
+    assert open_picture(tmp_path / "a.png").image.size == (5, 4)

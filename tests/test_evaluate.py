@@ -17,6 +17,7 @@ from PIL import Image
 
 import mindspore as ms
 
+from cyclegan_ms.cli import evaluate as program
 from cyclegan_ms.config import Config, DataConfig, LossConfig, ModelConfig, TrainConfig
 from cyclegan_ms.data.images import from_chw, read_image, resized_chw, to_chw
 from cyclegan_ms.errors import TrainingStopped, UserError
@@ -289,6 +290,20 @@ def test_the_script_overwrites_nothing(finished, root, tmp_path):
     assert not output.exists()
 
 
+def test_a_kept_epoch_is_evaluated_with_its_runs_settings(finished, root, tmp_path, capsys):
+    kept = tmp_path / "run" / "checkpoints" / "epoch_0002"
+    kept.mkdir(parents=True)
+    for name in ("g_ab.ckpt", "g_ba.ckpt"):
+        shutil.copy(finished[2] / name, kept / name)
+    arguments = ["--checkpoint", str(kept), "--output", str(tmp_path / "r.json")]
+    assert program(arguments) == 2 and "it has no config.yaml" in capsys.readouterr().err
+    shutil.copy(finished[2] / "config.yaml", tmp_path / "run" / "config.yaml")
+    assert program([*arguments, "--data.root", str(root)]) == 0
+    assert (
+        json.loads((tmp_path / "r.json").read_text())["directions"]["apple2orange"]["images"] == 5
+    )
+
+
 @pytest.mark.parametrize(
     "changed,words",
     [
@@ -301,8 +316,6 @@ def test_the_script_overwrites_nothing(finished, root, tmp_path):
     ],
 )
 def test_mistakes(changed, words, finished, tmp_path, capsys):
-    from cyclegan_ms.cli import evaluate as program
-
     given = {"--checkpoint": str(finished[2]), "--output": "{tmp}/report.json", **changed}
     argv = [text.format(tmp=tmp_path) for item in given.items() for text in item]
     assert program(argv) == 2

@@ -145,7 +145,7 @@ def test_other_files_are_counted(tmp_path, caplog):
     (tmp_path / "in" / ".hidden.png").touch()
     with caplog.at_level("INFO", "cyclegan_ms"):
         run(tmp_path / "in", tmp_path / "out")
-    assert "left out 1 files that are not named like images" in caplog.text
+    assert "left out 1 file of other types in " in caplog.text
 
 
 def test_stopping_finishes_the_batch(tmp_path):

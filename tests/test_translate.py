@@ -13,6 +13,7 @@ import mindspore as ms
 from cyclegan_ms.errors import UserError
 from cyclegan_ms.model.spec import GeneratorSpec
 from cyclegan_ms.translate import Translator
+from cyclegan_ms.translate.pictures import save_picture
 from cyclegan_ms.weights.checkpoint import load_generator, read_generator, save_generator
 from cyclegan_ms.weights.engines import MindSporeEngine
 
@@ -216,3 +217,23 @@ def test_a_size_far_from_the_training_is_said_once(caplog):
         translator(picture)
         words = "trained at 64 pixels, applied at 300x160: --size 64 may look better"
         assert caplog.text.count(words) == said
+
+
+def test_jpeg_keeps_its_colours_at_high_quality(tmp_path):
+    """Red and blue columns of one pixel, which a colour map of half the width would mix."""
+    pixels = np.zeros((16, 16, 3), np.uint8)
+    pixels[:, ::2, 0], pixels[:, 1::2, 2] = 255, 255
+    for quality, most in ((100, 8), (75, 255)):
+        save_picture(tmp_path / f"{quality}.jpg", Image.fromarray(pixels), None, quality)
+        back = np.asarray(Image.open(tmp_path / f"{quality}.jpg")).astype(int)
+        assert np.abs(back - pixels).max() <= most
+    assert Image.open(tmp_path / "100.jpg").layer[0][1:3] == (1, 1)
+    assert Image.open(tmp_path / "75.jpg").layer[0][1:3] == (2, 2)
+
+
+def test_only_the_generator_that_is_used_is_built(run, monkeypatch):
+    built = []
+    build = GeneratorSpec.build
+    monkeypatch.setattr(GeneratorSpec, "build", lambda s: built.append(s.direction) or build(s))
+    assert Translator.load(run, "b2a").spec.direction == "b2a"
+    assert built == ["b2a"]

@@ -1,13 +1,17 @@
 """Pictures to arrays and back: which files are pictures, how they are read, and their values."""
 
+import logging
 import os
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, PngImagePlugin
+
+from cyclegan_ms.files import shown
 
 __all__ = [
     "convert_image",
@@ -21,6 +25,11 @@ __all__ = [
     "to_chw",
 ]
 
+
+log = logging.getLogger(__name__)
+
+# Cameras and editors write more than Pillow's 1 MiB of text or colour profile into a valid PNG.
+PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
 
 FORMATS = (
     "AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "SGI", "TGA",
@@ -46,21 +55,45 @@ def _installed():
 def find_images(folder) -> list[Path]:
     """List all files below a folder that are named like a readable type, sorted by path.
 
-    Hidden files and folders are left out.
+    Links are followed, to each folder once; those that lead nowhere are listed. Hidden files and
+    folders are passed over. What else is left out is logged: other files by their endings, and
+    folders that cannot be read.
 
     Raises:
-        OSError: the folder cannot be read.
+        OSError: the folder itself cannot be read.
     """
     folder = Path(folder)
-    os.scandir(folder).close()  # rglob would find nothing and say nothing
-    known = known_endings()
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in known
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
+    os.scandir(folder).close()  # `os.walk` would only log it
+    known, found, others = known_endings(), [], Counter[str]()
+    seen = set()
+    for place, folders, names in os.walk(folder, onerror=_warn_unreadable, followlinks=True):
+        if os.path.realpath(place) in seen:  # a link back to where it came from
+            folders.clear()
+            continue
+        seen.add(os.path.realpath(place))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in names:
+            if name.startswith("."):
+                continue
+            ending = os.path.splitext(name)[1].lower()
+            if ending in known:
+                found.append(Path(place, name))
+            else:
+                others[ending or "without an ending"] += 1
+    if others:
+        kinds = ", ".join(f"{ending} {count}" for ending, count in others.most_common(8))
+        advice = "; HEIC and RAW files must be converted first" if _UNREAD & set(others) else ""
+        count = sum(others.values())
+        files = "file" if count == 1 else "files"
+        log.info("left out %d %s of other types in %s (%s)%s", count, files, folder, kinds, advice)
+    return sorted(found)
+
+
+_UNREAD = {".heic", ".heif", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2"}
+
+
+def _warn_unreadable(error):
+    log.warning("left out %s: %s", shown(error.filename), error.strerror)
 
 
 def open_image(path) -> Image.Image:

@@ -1,6 +1,5 @@
 """Translate a file or a folder of pictures into a folder, losing none of them."""
 
-import logging
 import os
 import time
 from collections import Counter, deque
@@ -15,7 +14,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from cyclegan_ms.data.images import known_endings
+from cyclegan_ms.data.images import find_images, known_endings
 from cyclegan_ms.errors import UserError
 from cyclegan_ms.files import check_writable, shown
 from cyclegan_ms.interrupt import StopRequest
@@ -30,8 +29,6 @@ if TYPE_CHECKING:  # it imports MindSpore
     from cyclegan_ms.translate.translator import Translator
 
 __all__ = ["Job", "Options", "Outcome", "plan", "translate_files"]
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -102,7 +99,7 @@ def plan(source, output, options: Options) -> list[Job]:
 def _plan(source, output, options):
     if source.is_dir():
         _check_apart(source, output)
-        files = _pictures_below(source)
+        files = find_images(source)
         if not files:
             raise UserError(f"--input {source}: holds no image")
         relative = [path.relative_to(source) for path in files]
@@ -145,28 +142,6 @@ def _check_apart(source, output):
         raise UserError(f"--output {output} is --input or lies in it; choose another folder")
     if inner in outer.parents:
         raise UserError(f"--input {source} lies in --output {output}; choose another folder")
-
-
-def _pictures_below(folder):
-    """List files with an image's ending, also links that lead nowhere: they are to be reported."""
-    found, others = [], 0
-    endings = known_endings()
-    for place, folders, names in os.walk(folder, onerror=_unreadable):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            if name.startswith("."):
-                continue
-            if os.path.splitext(name)[1].lower() in endings:
-                found.append(Path(place, name))
-            else:
-                others += 1
-    if others:
-        log.info("left out %d files that are not named like images", others)
-    return found
-
-
-def _unreadable(error):
-    log.warning("left out %s: %s", shown(error.filename), error.strerror)
 
 
 def _named(names, options):

@@ -71,8 +71,8 @@ def open_picture(path, channels: int = 3, max_megapixels: float = 0) -> Picture:
         raise OSError("not an image, or damaged") from error
     finally:
         Image.MAX_IMAGE_PIXELS = limit
-    if frames > 1:
-        picture.notes.append(f"the first of {frames} frames")
+    if frames != 1:
+        picture.notes.append(f"the first of {frames or 'several'} frames")
     return picture
 
 
@@ -100,8 +100,8 @@ def _unpacked(file, channels):
 def _frames(file):
     try:
         return getattr(file, "n_frames", 1)
-    except Exception:  # a later frame is damaged
-        return 2
+    except Exception:  # a later frame is damaged: nobody knows how many there are
+        return None
 
 
 # What a TIFF file says of the picture; its other tags say how the file is laid out.
@@ -179,6 +179,8 @@ def save_picture(path, image: Image.Image, picture: Picture | None = None, quali
         image = flat
     if kind in (".jpg", ".jpeg", ".webp"):
         belongings["quality"] = quality
+    if kind in (".jpg", ".jpeg") and quality >= 95:
+        belongings["subsampling"] = 0  # colours at full resolution
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as temporary:

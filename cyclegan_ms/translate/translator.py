@@ -16,7 +16,7 @@ from cyclegan_ms.errors import UserError
 from cyclegan_ms.translate.pictures import from_array, split_alpha, with_alpha
 from cyclegan_ms.translate.tiles import translate_tiled
 from cyclegan_ms.weights.checkpoint import FILES
-from cyclegan_ms.weights.engines import Engine, load_engine
+from cyclegan_ms.weights.engines import Engine, load_engine, read_spec
 
 __all__ = ["Translator"]
 
@@ -85,13 +85,13 @@ class Translator:
                 raise UserError(f"{checkpoint}: not a finished run, it has no {missing[0]}")
         else:
             files = [checkpoint]
-        engines = [load_engine(path) for path in files]
+        specs = [read_spec(path) for path in files]
         # By a2b and b2a first: domains may be called a and b, in either order.
         for word in ("direction", "name"):
-            for engine in engines:
-                if direction == getattr(engine.spec, word):
-                    return cls(engine, size, tile)
-        offered = [word for e in engines for word in (e.spec.direction, e.spec.name)]
+            for path, spec in zip(files, specs):
+                if direction == getattr(spec, word):
+                    return cls(load_engine(path), size, tile)
+        offered = dict.fromkeys(word for spec in specs for word in (spec.direction, spec.name))
         raise UserError(
             f"{checkpoint} does not translate {direction}; --direction can be {', '.join(offered)}"
         )

@@ -13,7 +13,7 @@ from cyclegan_ms.device import quiet_mindspore
 from cyclegan_ms.errors import UserError
 from cyclegan_ms.files import check_readable
 from cyclegan_ms.model.spec import GeneratorSpec
-from cyclegan_ms.weights.checkpoint import METADATA, load_generator
+from cyclegan_ms.weights.checkpoint import METADATA, load_generator, read_generator
 
 __all__ = [
     "Engine",
@@ -22,6 +22,7 @@ __all__ = [
     "OnnxEngine",
     "load_engine",
     "onnx_session",
+    "read_spec",
     "require_onnx",
 ]
 
@@ -52,6 +53,17 @@ def load_engine(path) -> Engine:
     if ending == ".mindir":
         return MindIREngine(path)
     return MindSporeEngine(*load_generator(path))
+
+
+def read_spec(path) -> GeneratorSpec:
+    """Read the description in a generator's file; a checkpoint's network is not built.
+
+    Raises:
+        UserError: as `load_engine`.
+    """
+    if Path(path).suffix.lower() in (".onnx", ".mindir"):
+        return load_engine(path).spec
+    return read_generator(path)[0]
 
 
 class MindSporeEngine:
@@ -194,9 +206,9 @@ def onnx_session(path):
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     try:
-        return onnxruntime.InferenceSession(
-            str(path), options, providers=onnxruntime.get_available_providers()
-        )
+        on_cpu = ms.get_context("device_target") == "CPU"
+        providers = ["CPUExecutionProvider"] if on_cpu else onnxruntime.get_available_providers()
+        return onnxruntime.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # onnxruntime raises a different class for every reason
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"{path}: not an ONNX model, damaged, or too new ({reason})") from error
