@@ -23,7 +23,7 @@ from jsonargparse.typing import (
 from cyclegan_ms.config import Config, DataConfig, Parser, build_config, config_parser, load_config
 from cyclegan_ms.errors import TrainingStopped, UserError, program
 from cyclegan_ms.files import check_writable, hold, shown
-from cyclegan_ms.interrupt import StopRequest
+from cyclegan_ms.interrupt import StopRequest, has_ended
 
 __all__ = [
     "benchmark",
@@ -67,7 +67,9 @@ def command(main: Callable) -> Callable[..., int]:
             print("interrupted", file=sys.stderr)
             return 130
         finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)  # as before a StopRequest's watch
+            has_ended()
+            if argv is not None:  # called by a program that goes on: as before a `watch`
+                signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
     return run
 

@@ -10,9 +10,18 @@ import signal
 import sys
 import threading
 
-__all__ = ["StopRequest"]
+__all__ = ["StopRequest", "has_ended"]
 
 _NUMBERS = (signal.SIGINT, signal.SIGTERM)
+
+_watches: list["StopRequest"] = []
+
+
+def has_ended() -> None:
+    """Let a first signal change nothing from here on: the program has done its work."""
+    for watch in _watches:
+        with watch.lock:
+            watch.raising, watch.words = False, ""
 
 
 class StopRequest:
@@ -36,6 +45,7 @@ class StopRequest:
         """
         signal.pthread_sigmask(signal.SIG_BLOCK, _NUMBERS)
         self.watching, self.words = True, words
+        _watches.append(self)
         threading.Thread(target=self._wait, name="signals", daemon=True).start()
 
     def _wait(self):

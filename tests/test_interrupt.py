@@ -123,7 +123,7 @@ def finished(tmp_path_factory):
     return run
 
 
-@pytest.mark.parametrize("seconds", [0.8, 2.5])
+@pytest.mark.parametrize("seconds", [0.8, 2.5, 3.5])
 @pytest.mark.parametrize("name", ["evaluate", "export", "convert_weights"])
 def test_a_command_without_anything_to_finish(name, seconds, finished, tmp_path):
     arguments = {

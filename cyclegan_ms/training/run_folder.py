@@ -1,5 +1,6 @@
 """The run folder: what a training leaves on the disk, and where."""
 
+import os
 import shutil
 import time
 from pathlib import Path
@@ -60,8 +61,8 @@ class RunFolder:
         save_config(self.config, self.path / "config.yaml")
         if state:  # it may be an older one than the last, which was damaged
             point_to_state(self.states, state.facts["step"])
-        else:  # lines of a training that ended before its first state
-            self.metrics.unlink(missing_ok=True)
+        elif self.metrics.is_file():  # lines of a training that ended before its first state
+            os.truncate(self.metrics, 0)
 
     def _needed(self, networks, epochs, state):
         """Estimate the bytes that `epochs` epochs will write."""
