@@ -22,7 +22,7 @@ from jsonargparse.typing import (
 
 from cyclegan_ms.config import Config, DataConfig, Parser, build_config, config_parser, load_config
 from cyclegan_ms.errors import TrainingStopped, UserError, program
-from cyclegan_ms.files import check_writable, hold, shown
+from cyclegan_ms.files import check_writable, hold_file, hold_folder, shown
 from cyclegan_ms.interrupt import StopRequest, has_ended
 
 __all__ = [
@@ -157,14 +157,13 @@ def _settings_of(output) -> list[str]:
 
 
 def _dry_run(config: Config, output: Path, resume: bool) -> None:
-    from cyclegan_ms.data.domains import load_domains, load_sample_tests, load_tests
+    from cyclegan_ms.data.domains import load_sample_tests, load_split, load_tests
     from cyclegan_ms.data.stream import epoch_steps
     from cyclegan_ms.device import launched_workers
     from cyclegan_ms.training.resume import check_run_folder, load_resumable
 
     check_run_folder(output, resume)
-    channels = (config.model.channels_a, config.model.channels_b)
-    a, b = load_domains(config.data, "train", channels)
+    a, b = load_split(config, "train")
     if config.train.sample_every:
         load_sample_tests(config)
     if config.train.evaluate_every:
@@ -274,7 +273,7 @@ def infer(argv=None):
     jobs = plan(args.input, args.output, options)
     if args.cycle and not Path(args.checkpoint).is_dir():
         raise UserError("--cycle needs both generators: give a run folder as --checkpoint")
-    with hold(args.output):
+    with hold_folder(args.output):
         return _translate(args, jobs, options, stop)
 
 
@@ -328,10 +327,10 @@ def evaluate(argv=None):
     # A kept epoch, RUN/checkpoints/epoch_0020, has the settings of its run.
     places = [run, run.resolve().parents[1]] if run.name.startswith("epoch_") else [run]
     settings = [place / "config.yaml" for place in places if (place / "config.yaml").is_file()]
-    missing = [name for name in ("g_ab.ckpt", "g_ba.ckpt") if not (run / name).is_file()]
-    if missing or not settings:
-        name = [*missing, "config.yaml"][0] if settings else "config.yaml"
-        raise UserError(f"--checkpoint {run}: not a finished run, it has no {name}")
+    missing = [] if settings else ["config.yaml"]
+    missing += [name for name in ("g_ab.ckpt", "g_ba.ckpt") if not (run / name).is_file()]
+    if missing:
+        raise UserError(f"--checkpoint {run}: not a finished run, it has no {missing[0]}")
     config = load_config(settings[0])
     if args.data.root:
         config = replace(config, data=replace(config.data, root=args.data.root))
@@ -346,7 +345,7 @@ def evaluate(argv=None):
     paths = check_outputs(args.output)
     device = setup_device(args.device)
     packages = ("scikit-image", "onnxruntime") if args.features else ("scikit-image",)
-    with hold(args.output):
+    with hold_file(args.output):
         report, cases = evaluate_run(run, config, args.features)
         print(markdown(report))
         write_report(paths, report | {"environment": environment(device, *packages)}, cases)
@@ -379,7 +378,7 @@ def export(argv=None):
     stop.interrupt()
     setup_device("CPU", "pynative")
     engine = Translator.load(args.checkpoint, args.direction).engine
-    with hold(path):
+    with hold_file(path):
         difference = export_generator(engine.to_mindspore(), engine.spec, path, args.format)
     print(
         f"exported {engine.spec.name} to {path}, {path.stat().st_size / 1e6:.1f} MB, for any "

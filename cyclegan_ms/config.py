@@ -281,11 +281,14 @@ class Parser(ArgumentParser):
         super().__init__(*args, version=f"cyclegan_ms {__version__}", **kwargs)
 
     def parse_args(self, args=None, *rest, **options):
-        """Parse arguments; `~` at the start of one, or of its value, is the home folder."""
+        """Parse arguments, once they are `_prepared`."""
         args = sys.argv[1:] if args is None else args
+        return super().parse_args(self._prepared(args), *rest, **options)
+
+    def _prepared(self, args):
+        """Put the home folder for `~` at the start of an argument, or of its value."""
         home = os.path.expanduser("~")
-        args = [re.sub(r"^(--[\w.]+=)?~(?=/|$)", rf"\g<1>{home}", str(arg)) for arg in args]
-        return super().parse_args(args, *rest, **options)
+        return [re.sub(r"^(--[\w.]+=)?~(?=/|$)", rf"\g<1>{home}", str(arg)) for arg in args]
 
     def error(self, message, ex=None):
         """Print or raise an error in this package's words."""
@@ -318,9 +321,9 @@ class Parser(ArgumentParser):
 class ConfigParser(Parser):
     """A parser that takes a file or the name of a shipped configuration as `--config`."""
 
-    def parse_args(self, args=None, *rest, **options):
-        """Parse arguments, with names of shipped configurations replaced by their files."""
-        args = list(sys.argv[1:] if args is None else args)
+    def _prepared(self, args):
+        """Put the files of shipped configurations for their names too."""
+        args = super()._prepared(args)
         try:
             for i, arg in enumerate(args):
                 if arg == "--config" and i + 1 < len(args):
@@ -329,7 +332,7 @@ class ConfigParser(Parser):
                     args[i] = f"--config={_config_file(arg.removeprefix('--config='))}"
         except UserError as error:
             self.error(str(error))
-        return super().parse_args(args, *rest, **options)
+        return args
 
 
 def _config_file(name):
@@ -337,7 +340,6 @@ def _config_file(name):
 
     Raises UserError for a file that jsonargparse would stumble over, or read wrongly in silence.
     """
-    name = os.path.expanduser(name)
     if not Path(name).is_file():
         shipped = find_shipped("configs") / f"{name}.yaml"
         return str(shipped) if shipped.is_file() else name

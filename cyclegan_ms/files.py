@@ -8,7 +8,7 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from cyclegan_ms.errors import UserError
@@ -18,7 +18,8 @@ __all__ = [
     "check_readable",
     "check_writable",
     "find_shipped",
-    "hold",
+    "hold_file",
+    "hold_folder",
     "nearest_folder",
     "remove_leftovers",
     "shown",
@@ -48,31 +49,35 @@ def write_through(path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-@contextmanager
-def hold(place, flag: str = "--output") -> Iterator[None]:
-    """Own a folder, or the files of a report, for as long as the context lasts.
+def hold_folder(folder) -> AbstractContextManager[None]:
+    """Own a folder, which is made if need be, for as long as the context lasts.
 
     The kernel releases the lock when the process ends, however it ends.
-
-    Args:
-        place: a folder, which is made, or a file that does not exist yet.
-        flag: the flag that named it, for the message.
 
     Raises:
         UserError: another process owns it, or nothing can be written there.
     """
-    place = Path(place)
-    folder = place.parent if place.suffix and not place.is_dir() else place
-    check_writable(folder, flag)
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    path = place / ".lock" if folder == place else folder / f".{place.name}.lock"
+    return _hold(folder, Path(folder, ".lock"))
+
+
+def hold_file(path) -> AbstractContextManager[None]:
+    """Own a file that is to be written, as `hold_folder` owns a folder."""
+    path = Path(path)
+    return _hold(path, path.with_name(f".{path.name}.lock"))
+
+
+@contextmanager
+def _hold(place, path):
+    """Own a place by the lock file `path`."""
+    check_writable(path.parent)
+    made = [folder for folder in path.parents if not folder.exists()]
+    path.parent.mkdir(parents=True, exist_ok=True)
     file = _locked(path)
     if file is None:
         owner = path.read_text(encoding="utf-8", errors="replace").strip() if path.exists() else ""
         raise UserError(
-            f"{flag} {place}: in use by {owner or 'another process'}; wait until it has ended, or "
-            f"choose another place"
+            f"--output {place}: in use by {owner or 'another process'}; wait until it has ended, "
+            f"or choose another place"
         )
     try:
         file.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())

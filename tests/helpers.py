@@ -1,6 +1,8 @@
 """What several test files need: small data, configurations and networks; faults; processes."""
 
 import resource
+import subprocess
+import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +17,12 @@ from cyclegan_ms.config import Config, DataConfig, ModelConfig, TrainConfig
 from cyclegan_ms.model.spec import GeneratorSpec
 
 ROOT = Path(__file__).parents[1]
+
+
+def script(name, *arguments, cwd=ROOT):
+    """Run a command of the package as a user does, in a process of its own."""
+    command = [sys.executable, str(ROOT / "scripts" / f"{name}.py"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=300)
 
 
 def draw_folder(root):

@@ -8,18 +8,18 @@ import threading
 import time
 
 import pytest
-from helpers import ROOT, draw_folder, tiny, wait_for_state
+from helpers import ROOT, draw_folder, script, tiny, wait_for_state
 
 from cyclegan_ms.config import save_config
 from cyclegan_ms.errors import UserError
-from cyclegan_ms.files import atomic_path, hold
+from cyclegan_ms.files import atomic_path, hold_file, hold_folder
 from cyclegan_ms.training import train
 
 HOLDER = """
 import sys, time
 sys.path.insert(0, sys.argv[2])
-from cyclegan_ms.files import hold
-with hold(sys.argv[1]):
+from cyclegan_ms import files
+with getattr(files, sys.argv[3])(sys.argv[1]):
     print("held", flush=True)
     time.sleep(600)
 """
@@ -30,10 +30,9 @@ def holder():
     """Starts a process that owns a place until it is killed."""
     started = []
 
-    def start(place):
-        process = subprocess.Popen(
-            [sys.executable, "-c", HOLDER, place, ROOT], stdout=subprocess.PIPE, text=True
-        )
+    def start(hold, place):
+        command = [sys.executable, "-c", HOLDER, place, ROOT, hold.__name__]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         started.append(process)
         assert process.stdout.readline() == "held\n"
         return process
@@ -75,10 +74,12 @@ def test_an_error_leaves_the_old_file_and_no_other(tmp_path):
 
 
 @pytest.mark.quick
-@pytest.mark.parametrize("name", ["run", "report.json"])
-def test_a_place_has_one_owner_until_it_dies(holder, tmp_path, name):
+@pytest.mark.parametrize(
+    "hold,name", [(hold_folder, "run"), (hold_folder, "run.2"), (hold_file, "report.json")]
+)
+def test_a_place_has_one_owner_until_it_dies(holder, tmp_path, hold, name):
     place = tmp_path / name
-    process = holder(place)
+    process = holder(hold, place)
     words = rf"--output .*{name}: in use by process {process.pid} on {os.uname().nodename};"
     with pytest.raises(UserError, match=words), hold(place):
         pass
@@ -92,31 +93,30 @@ def test_a_place_has_one_owner_until_it_dies(holder, tmp_path, name):
 
 @pytest.mark.quick
 def test_nothing_is_left_of_a_lock(tmp_path):
-    with hold(tmp_path / "new" / "run"):
+    with hold_folder(tmp_path / "new" / "run"):
         assert (tmp_path / "new" / "run" / ".lock").exists()
     assert not list(tmp_path.iterdir())
     (tmp_path / "run").mkdir()
-    with hold(tmp_path / "run"):
+    with hold_folder(tmp_path / "run"):
         (tmp_path / "run" / "file").touch()
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["file"]
 
 
 @pytest.mark.quick
 def test_threads_exclude_each_other_too(tmp_path):
-    with hold(tmp_path), pytest.raises(UserError, match="in use by process"), hold(tmp_path):
+    with (
+        hold_folder(tmp_path),
+        pytest.raises(UserError, match="in use by process"),
+        hold_folder(tmp_path),
+    ):
         pass
 
 
 @pytest.mark.quick
 def test_what_cannot_be_written_is_said_so():
     words = "--output /proc/nowhere: cannot be written"
-    with pytest.raises(UserError, match=words), hold("/proc/nowhere"):
+    with pytest.raises(UserError, match=words), hold_folder("/proc/nowhere"):
         pass
-
-
-def script(name, *arguments):
-    command = [sys.executable, str(ROOT / "scripts" / f"{name}.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
 def test_a_run_folder_has_one_training(tmp_path):
@@ -141,13 +141,13 @@ def test_a_run_folder_has_one_training(tmp_path):
 def test_two_conversions_or_evaluations_do_not_write_the_same_files(holder, tmp_path):
     root, run = draw_folder(tmp_path / "data"), tmp_path / "run"
     train(tiny(root, epochs=1, decay_epochs=0), run)
-    holder(tmp_path / "out")
+    holder(hold_folder, tmp_path / "out")
     which = ("--checkpoint", run, "--direction", "a2b")
     done = script("infer", *which, "--input", root / "testA", "--output", tmp_path / "out")
     assert done.returncode == 2 and "out: in use by process" in done.stderr
-    holder(tmp_path / "r.json")
+    holder(hold_file, tmp_path / "r.json")
     done = script("evaluate", "--checkpoint", run, "--output", tmp_path / "r.json")
     assert done.returncode == 2 and "r.json: in use by process" in done.stderr
-    holder(tmp_path / "g.onnx")
+    holder(hold_file, tmp_path / "g.onnx")
     done = script("export", *which, "--format", "onnx", "--output", tmp_path / "g.onnx")
     assert done.returncode == 2 and "g.onnx: in use by process" in done.stderr

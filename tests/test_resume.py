@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import draw_folder, no_file_larger_than, wait_for_state
+from helpers import draw_folder, no_file_larger_than, script, wait_for_state
 
 from cyclegan_ms.config import (
     Config,
@@ -69,17 +69,12 @@ def straight(tmp_path_factory):
     return root, run
 
 
-def train_script(*arguments, **options):
-    command = [sys.executable, str(ROOT / "scripts" / "train.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, **options)
-
-
 # In the middle of an epoch, at its border, and after the decay has begun.
 @pytest.mark.parametrize("k", [2, 3, 10])
 def test_k_steps_and_the_rest_in_another_process_are_the_straight_run(straight, tmp_path, k):
     root, run = straight
     train(config_for(root, max_steps=k), tmp_path / "run")
-    done = train_script("--resume", "--output", tmp_path / "run", "--train.max_steps=0")
+    done = script("train", "--resume", "--output", tmp_path / "run", "--train.max_steps=0")
     assert done.returncode == 0, done.stderr
     assert f"resumed with train.max_steps {k} -> 0" in done.stderr
     assert f"from step {k + 1} of 12" in done.stderr
@@ -132,9 +127,9 @@ def test_settings_that_would_make_another_training_are_refused(straight, tmp_pat
 
 
 def test_nothing_to_resume(tmp_path):
-    done = train_script("--resume", "--output", tmp_path / "none")
+    done = script("train", "--resume", "--output", tmp_path / "none")
     assert done.returncode == 2 and "holds no run to resume" in done.stderr
-    done = train_script("--resume")
+    done = script("train", "--resume")
     assert done.returncode == 2 and "--resume needs --output" in done.stderr
 
 
@@ -146,7 +141,7 @@ def test_a_damaged_config_file_does_not_stop_a_resume(damage, straight, tmp_path
     train(config_for(root, max_steps=6), early)
     settings = early / "config.yaml"
     settings.unlink() if damage is None else settings.write_text(damage)
-    done = train_script("--resume", "--output", early, "--train.max_steps=0")
+    done = script("train", "--resume", "--output", early, "--train.max_steps=0")
     assert done.returncode == 0, done.stderr
     assert_identical(run, early)
     assert load_config(settings) == load_config(run / "config.yaml")
@@ -158,7 +153,7 @@ def test_a_run_goes_on_from_another_directory(straight, tmp_path, monkeypatch):
     shutil.copytree(root, tmp_path / "here" / "images")
     monkeypatch.chdir(tmp_path / "here")
     train(config_for("images", max_steps=6), "run")
-    done = train_script("--resume", "--output", "here/run", "--train.max_steps=0", cwd=tmp_path)
+    done = script("train", "--resume", "--output", "here/run", "--train.max_steps=0", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert_identical(run, tmp_path / "here" / "run")
 
@@ -325,10 +320,10 @@ def test_dry_run_of_a_resume_checks_the_changes(straight, tmp_path):
     root, _ = straight
     train(config_for(root, max_steps=1), tmp_path / "run")
     resume = ("--resume", "--dry_run", "--output", tmp_path / "run")
-    assert train_script(*resume).returncode == 0
-    done = train_script(*resume, "--loss.lambda_a=5")
+    assert script("train", *resume).returncode == 0
+    done = script("train", *resume, "--loss.lambda_a=5")
     assert done.returncode == 2 and "cannot change loss.lambda_a (10.0 -> 5.0)" in done.stderr
-    done = train_script("--dry_run", f"--data.root={root}", "--output", tmp_path / "run")
+    done = script("train", "--dry_run", f"--data.root={root}", "--output", tmp_path / "run")
     assert done.returncode == 2 and "is not empty" in done.stderr
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from helpers import ROOT, script
 from PIL import Image
 
 from cyclegan_ms import __version__, cli
@@ -16,13 +17,7 @@ from cyclegan_ms.cli import command
 from cyclegan_ms.errors import program
 from cyclegan_ms.training.resume import resume_command
 
-ROOT = Path(__file__).parents[1]
 TINY = ["--data.load_size=36", "--data.crop_size=32", "--model.width=4", "--model.blocks=1"]
-
-
-def script(name, *arguments, cwd=ROOT):
-    program = [sys.executable, str(ROOT / "scripts" / f"{name}.py"), *map(str, arguments)]
-    return subprocess.run(program, capture_output=True, text=True, cwd=cwd, timeout=300)
 
 
 def test_train_then_infer(data_root, tmp_path):

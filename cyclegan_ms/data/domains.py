@@ -25,6 +25,7 @@ __all__ = [
     "load_domains",
     "load_readable",
     "load_sample_tests",
+    "load_split",
     "load_tests",
     "sample_images",
     "to_square",
@@ -173,15 +174,19 @@ def load_domains(config: DataConfig, split: str, channels=(3, 3)) -> tuple[Domai
     return a, b
 
 
+def load_split(config: Config, split: str) -> tuple[Domain, Domain]:
+    """Open domains A and B of a split, with the channels of the model; see `load_domains`."""
+    return load_domains(config.data, split, (config.model.channels_a, config.model.channels_b))
+
+
 def load_sample_tests(config: Config) -> tuple[Domain, Domain]:
     """Open the test images that are drawn while training.
 
     Raises:
         UserError: there are none, with the way to train without them.
     """
-    channels = (config.model.channels_a, config.model.channels_b)
     try:
-        return load_domains(config.data, "test", channels)
+        return load_split(config, "test")
     except UserError as error:
         raise UserError(f"{error}\n--train.sample_every 0 trains without test images") from error
 
@@ -197,7 +202,7 @@ def load_tests(config: Config) -> tuple[Domain, Domain]:
             f"data.root {config.data.root} is a file, which has no test images; an "
             f"evaluation needs a folder with trainA, trainB, testA and testB"
         )
-    return load_domains(config.data, "test", (config.model.channels_a, config.model.channels_b))
+    return load_split(config, "test")
 
 
 def _load_mindrecord(path, config, channels):

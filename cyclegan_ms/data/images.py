@@ -67,10 +67,11 @@ def find_images(folder) -> list[Path]:
     known, found, others = known_endings(), [], Counter[str]()
     seen = set()
     for place, folders, names in os.walk(folder, onerror=_warn_unreadable, followlinks=True):
-        if os.path.realpath(place) in seen:  # a link back to where it came from
+        real = os.path.realpath(place)
+        if real in seen:  # a link back to where it came from
             folders.clear()
             continue
-        seen.add(os.path.realpath(place))
+        seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in names:
             if name.startswith("."):

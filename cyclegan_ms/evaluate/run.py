@@ -13,7 +13,7 @@ from PIL import Image
 import mindspore as ms
 
 from cyclegan_ms.config import Config
-from cyclegan_ms.data.domains import Domain, find_root, load_domains, load_tests, to_square
+from cyclegan_ms.data.domains import Domain, find_root, load_split, load_tests, to_square
 from cyclegan_ms.data.images import from_chw, resized_chw
 from cyclegan_ms.errors import UserError
 from cyclegan_ms.evaluate import classifier, distances
@@ -28,6 +28,7 @@ from cyclegan_ms.evaluate.metrics import (
     require_skimage,
 )
 from cyclegan_ms.files import shown
+from cyclegan_ms.model.spec import GeneratorSpec
 from cyclegan_ms.weights.checkpoint import FILES, load_generator
 
 __all__ = ["METRICS", "Case", "evaluate", "mean_of_directions", "measure"]
@@ -170,14 +171,14 @@ def _load_generators(run, config):
     Raises UserError unless the files are both directions of one run, and of this one.
     """
     cells, specs = zip(*(load_generator(Path(run) / name) for name in FILES.values()))
-    model = config.model
-    shapes = ((model.channels_a, model.channels_b), (model.channels_b, model.channels_a))
-    for (direction, name), shape, spec in zip(FILES.items(), shapes, specs):
-        if spec.direction != direction or (spec.in_channels, spec.out_channels) != shape:
+    for (direction, name), spec in zip(FILES.items(), specs):
+        asked = GeneratorSpec.of(vars(config.model), direction, config.data.domains)
+        channels = (asked.in_channels, asked.out_channels)
+        if spec.direction != direction or (spec.in_channels, spec.out_channels) != channels:
             raise UserError(
                 f"{run}/{name}: a generator {spec.direction} of {spec.in_channels} to "
                 f"{spec.out_channels} channels; this run's config.yaml asks for {direction} of "
-                f"{shape[0]} to {shape[1]}"
+                f"{channels[0]} to {channels[1]}"
             )
     if specs[0].name == specs[1].name:
         raise UserError(f"{run}: both directions are called {specs[0].name}")
@@ -192,11 +193,10 @@ class _Images:
 
     def __init__(self, config: Config, least_test: int, least_train: int):
         self.root, self.size = find_root(config.data.root), config.data.crop_size
-        channels = (config.model.channels_a, config.model.channels_b)
         # Where one domain is gray, colour would tell all: everybody sees brightness then.
-        self.gray = channels[0] != channels[1]
+        self.gray = config.model.channels_a != config.model.channels_b
         self.tests = load_tests(config)
-        self.trains = load_domains(config.data, "train", channels)
+        self.trains = load_split(config, "train")
         self.least = {"test": least_test, "training": least_train}
         self.left_out = {path for d in (*self.tests, *self.trains) for path in d.left_out}
         self.check("test", map(len, self.tests))

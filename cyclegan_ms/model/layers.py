@@ -5,6 +5,7 @@ which part of its input a layer looks at and what it makes of that. A new kind o
 here and nowhere else.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import cached_property
 from typing import Protocol
@@ -160,7 +161,7 @@ class Normalisation(Layer):
         return graph.node("BatchNormalization", inputs, epsilon=self.epsilon)
 
 
-class Window(Layer):
+class Window(Layer, ABC):
     """A layer whose output at a place depends on the input around it."""
 
     reflect = False
@@ -168,17 +169,17 @@ class Window(Layer):
     cheap = False
     """Whether computing it again is cheaper than keeping its output."""
 
+    @abstractmethod
     def shape(self, channels: int, height: int, width: int) -> tuple[int, int, int]:
         """Return the shape of the output for an input (channels, height, width)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def source(self, region: Region) -> Region:
         """Return the region of the input, perhaps beyond its edges, that an output depends on."""
-        raise NotImplementedError
 
+    @abstractmethod
     def compute(self, values: np.ndarray, region: Region) -> np.ndarray:
         """Return the output (C', h, w) in `region`, from the input (C, ...) in its source."""
-        raise NotImplementedError
 
 
 class Reflection(Window):

@@ -20,7 +20,7 @@ import mindspore as ms
 from cyclegan_ms.config import Config, config_values
 from cyclegan_ms.data.domains import Domain, load_sample_tests, sample_images
 from cyclegan_ms.device import Device, environment
-from cyclegan_ms.files import hold
+from cyclegan_ms.files import hold_folder
 from cyclegan_ms.training.cyclegan import CycleGAN, Networks
 from cyclegan_ms.training.evaluation import EpochEvaluation
 from cyclegan_ms.training.health import Health
@@ -94,7 +94,7 @@ def open_record(
     """
     folder = RunFolder(output, config)
     if device.leads:
-        with hold(output):
+        with hold_folder(output):
             yield Record(folder, domains, device, schedule, resume, progress, on_line)
     else:
         yield SilentRecord(folder)

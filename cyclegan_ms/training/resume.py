@@ -4,6 +4,7 @@ import hashlib
 import logging
 import os
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 
 from cyclegan_ms.config import Config, OnResume, config_values, resume_rules
@@ -79,7 +80,7 @@ def load_resumable(
     output,
     domains: tuple[Domain, Domain],
     workers: int = 1,
-    before: int | None = None,
+    misfit: Callable[[TrainingState], str] = lambda state: "",
 ) -> TrainingState:
     """Load the newest whole state of a run, if a training so configured may go on from it.
 
@@ -88,23 +89,26 @@ def load_resumable(
         output: the run folder.
         domains: the images to go on with.
         workers: number of workers that share a step.
-        before: only states of earlier steps than this one.
+        misfit: says what of a state does not fit the model; nothing if all does.
 
     Raises:
         UserError: there is none, or settings or images have changed too much.
     """
-    state = load_state(Path(output) / "checkpoints", before)
-    while missing := {"config", "images", "workers"} - set(state.facts):
-        step = state.facts["step"]
-        log.warning("passed over the state of step %d: damaged (no %s)", step, min(missing))
-        state = load_state(Path(output) / "checkpoints", before=step)
     per_epoch = epoch_steps(*domains, config.data.batch_size * workers)
-    rates_before, rates_now = (
-        rates_of(values, per_epoch)[: state.facts["step"]]
-        for values in (state.facts["config"], config_values(config))
-    )
-    check_changes(state.facts, config, fingerprint(*domains), rates_before == rates_now, workers)
-    return state
+    images = fingerprint(*domains)
+
+    def fault(state):
+        if missing := {"config", "images", "workers"} - set(state.facts):
+            return f"no {min(missing)}"
+        before, now = (
+            rates_of(values, per_epoch)[: state.facts["step"]]
+            for values in (state.facts["config"], config_values(config))
+        )
+        # First: a changed setting, such as a width, is not the state's fault.
+        check_changes(state.facts, config, images, before == now, workers)
+        return misfit(state)
+
+    return load_state(Path(output) / "checkpoints", fault)
 
 
 def check_changes(

@@ -6,6 +6,7 @@ import logging
 import os
 import random
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -203,24 +204,27 @@ def _name(step):
     return f"step_{step:08d}"
 
 
-def load_state(folder, before: int | None = None) -> TrainingState:
+def load_state(folder, fault: Callable[[TrainingState], str] = lambda state: "") -> TrainingState:
     """Load the newest whole state below `folder`, passing over damaged ones with a warning.
 
     Args:
         folder: the folder of states.
-        before: only states of earlier steps than this one.
+        fault: says what a state lacks that its checksum does not tell; nothing if it is complete.
 
     Raises:
         UserError: there is none.
     """
     folder = Path(folder)
     for path in sorted(folder.glob("step_*"), reverse=True):
-        if before is not None and path.name >= _name(before):
-            continue
         try:
-            return _read_state(path)
+            state = _read_state(path)
         except (OSError, ValueError, KeyError, TypeError) as error:
             log.warning("passed over %s: damaged (%s)", path, error)
+            continue
+        if not (found := fault(state)):
+            return state
+        step = state.facts["step"]
+        log.warning("passed over the state of step %d: damaged (%s)", step, found)
     raise UserError(
         f"{folder}: holds no complete state to resume from; remove the run folder and start again"
     )

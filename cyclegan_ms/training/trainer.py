@@ -7,7 +7,7 @@ from pathlib import Path
 from signal import Signals
 
 from cyclegan_ms.config import Config
-from cyclegan_ms.data.domains import load_domains
+from cyclegan_ms.data.domains import load_split
 from cyclegan_ms.data.stream import UnpairedStream, epoch_steps, iterate
 from cyclegan_ms.device import WorkerLost, check_precision, setup_device
 from cyclegan_ms.errors import TrainingStopped
@@ -75,8 +75,7 @@ def _train(config, output, resume, progress, stop, on_line):
     if root.exists():  # so that the run can go on from any directory
         root = str(root.resolve())
         config = replace(config, data=replace(config.data, root=root))
-    channels = (config.model.channels_a, config.model.channels_b)
-    domains = load_domains(config.data, "train", channels)
+    domains = load_split(config, "train")
     where = config.device
     device = setup_device(where.target, where.mode, where.id, config.train.seed, join=True)
     check_precision(where.amp, device.target)
@@ -86,13 +85,11 @@ def _train(config, output, resume, progress, stop, on_line):
     options = (config, output, domains, device, schedule, resume, progress, on_line)
     with open_record(*options) as record:
         device.agree()  # nobody goes on before the folder was looked at
-        state = load_resumable(config, output, domains, device.workers) if resume else None
         model = CycleGAN(build_networks(config.model), config, schedule.rates, device)
-        everything = Everything.of(model, {})
-        while state and (fault := everything.misfit(state)):
-            step = state.facts["step"]
-            log.warning("passed over the state of step %d: damaged (%s)", step, fault)
-            state = load_resumable(config, output, domains, device.workers, before=step)
+        state = None
+        if resume:
+            misfit = Everything.of(model, {}).misfit
+            state = load_resumable(config, output, domains, device.workers, misfit)
         record.prepare(model, state)
         model.steps_done = start = state.facts["step"] if state else 0
         _say_plan(config, output, domains, schedule, start)

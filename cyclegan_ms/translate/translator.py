@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from cyclegan_ms.errors import UserError
 from cyclegan_ms.translate.pictures import from_array, split_alpha, with_alpha
 from cyclegan_ms.translate.tiles import translate_tiled
 from cyclegan_ms.weights.checkpoint import FILES
-from cyclegan_ms.weights.engines import Engine, load_engine, read_spec
+from cyclegan_ms.weights.engines import Engine, read_engine
 
 __all__ = ["Translator"]
 
@@ -85,13 +86,13 @@ class Translator:
                 raise UserError(f"{checkpoint}: not a finished run, it has no {missing[0]}")
         else:
             files = [checkpoint]
-        specs = [read_spec(path) for path in files]
+        found = [read_engine(path) for path in files]
         # By a2b and b2a first: domains may be called a and b, in either order.
         for word in ("direction", "name"):
-            for path, spec in zip(files, specs):
+            for spec, make in found:
                 if direction == getattr(spec, word):
-                    return cls(load_engine(path), size, tile)
-        offered = dict.fromkeys(word for spec in specs for word in (spec.direction, spec.name))
+                    return cls(make(), size, tile)
+        offered = dict.fromkeys(word for spec, _ in found for word in (spec.direction, spec.name))
         raise UserError(
             f"{checkpoint} does not translate {direction}; --direction can be {', '.join(offered)}"
         )
@@ -183,13 +184,17 @@ class Translator:
         pixels = np.pad(pixels, edges, mode="symmetric")
         tile = self._tile_for(pixels)
         if tile:
-            cell = self.engine.to_mindspore()
-            tiled = [translate_tiled(cell, image[None], tile, progress) for image in pixels]
+            tiled = [translate_tiled(self._cell, image[None], tile, progress) for image in pixels]
             output = np.concatenate(tiled)
         else:
             output = self.engine(pixels)
         top, left = edges[2][0], edges[3][0]
         return output[:, :, top : top + height, left : left + width]
+
+    @cached_property
+    def _cell(self):
+        """The generator for tiles, which an exported file has to be rebuilt for."""
+        return self.engine.to_mindspore()
 
     def _tile_for(self, pixels):
         """Return the side of tiles, or 0 for none."""

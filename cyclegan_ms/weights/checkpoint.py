@@ -12,6 +12,7 @@ from cyclegan_ms.model.spec import GeneratorSpec
 __all__ = [
     "FILES",
     "METADATA",
+    "build_generator",
     "load_generator",
     "read_checkpoint",
     "read_generator",
@@ -69,6 +70,15 @@ def load_generator(path: str | Path) -> tuple[nn.Cell, GeneratorSpec]:
         UserError: the file is missing, damaged, or not a generator of this package.
     """
     spec, parameters = read_generator(path)
+    return build_generator(spec, parameters, path), spec
+
+
+def build_generator(spec: GeneratorSpec, parameters: dict, path) -> nn.Cell:
+    """Build a generator from what `read_generator` read from the file `path`.
+
+    Raises:
+        UserError: the parameters are not those of the description.
+    """
     spec.check_fits(sum(p.size for p in parameters.values() if isinstance(p, ms.Tensor)), path)
     generator = spec.build()
     try:
@@ -77,4 +87,4 @@ def load_generator(path: str | Path) -> tuple[nn.Cell, GeneratorSpec]:
         missing = unexpected = True
     if missing or unexpected:
         raise UserError(f"{path}: its weights do not fit its own description; the file is damaged")
-    return generator.set_train(False), spec
+    return generator.set_train(False)

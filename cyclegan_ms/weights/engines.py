@@ -1,6 +1,7 @@
 """What computes a generator: MindSpore from a checkpoint, a MindIR graph, or onnxruntime."""
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -13,7 +14,7 @@ from cyclegan_ms.device import quiet_mindspore
 from cyclegan_ms.errors import UserError
 from cyclegan_ms.files import check_readable
 from cyclegan_ms.model.spec import GeneratorSpec
-from cyclegan_ms.weights.checkpoint import METADATA, load_generator, read_generator
+from cyclegan_ms.weights.checkpoint import METADATA, build_generator, read_generator
 
 __all__ = [
     "Engine",
@@ -22,7 +23,7 @@ __all__ = [
     "OnnxEngine",
     "load_engine",
     "onnx_session",
-    "read_spec",
+    "read_engine",
     "require_onnx",
 ]
 
@@ -45,25 +46,23 @@ def load_engine(path) -> Engine:
     Raises:
         UserError: the file is missing, damaged or of another kind, or a package is missing.
     """
-    path = Path(path)
-    check_readable(path)
-    ending = path.suffix.lower()
-    if ending == ".onnx":
-        return OnnxEngine(path)
-    if ending == ".mindir":
-        return MindIREngine(path)
-    return MindSporeEngine(*load_generator(path))
+    return read_engine(path)[1]()
 
 
-def read_spec(path) -> GeneratorSpec:
-    """Read the description in a generator's file; a checkpoint's network is not built.
+def read_engine(path) -> tuple[GeneratorSpec, Callable[[], Engine]]:
+    """Read a generator's file; return its description, and what makes the engine of it.
 
     Raises:
         UserError: as `load_engine`.
     """
-    if Path(path).suffix.lower() in (".onnx", ".mindir"):
-        return load_engine(path).spec
-    return read_generator(path)[0]
+    path = Path(path)
+    check_readable(path)
+    ending = path.suffix.lower()
+    if ending in (".onnx", ".mindir"):
+        engine: Engine = OnnxEngine(path) if ending == ".onnx" else MindIREngine(path)
+        return engine.spec, lambda: engine
+    spec, parameters = read_generator(path)
+    return spec, lambda: MindSporeEngine(build_generator(spec, parameters, path), spec)
 
 
 class MindSporeEngine:
