@@ -165,7 +165,7 @@ def _dry_run(config: Config, output: Path, resume: bool) -> None:
     check_run_folder(output, resume)
     a, b = load_split(config, "train")
     if config.train.sample_every:
-        load_sample_tests(config)
+        load_sample_tests(config, (a, b))
     if config.train.evaluate_every:
         from cyclegan_ms.evaluate.metrics import require_skimage
 

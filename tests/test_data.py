@@ -1,18 +1,31 @@
 """Reading odd files, pairing, augmentation, workers, MindRecord."""
 
+import json
 import logging
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
-from PIL import Image, UnidentifiedImageError
+import tifffile
+from helpers import ROOT
+from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from cyclegan_ms.config import DataConfig
-from cyclegan_ms.data.domains import FolderDomain, load_domains, load_readable
-from cyclegan_ms.data.images import find_images, from_chw, known_endings, read_image, to_chw
+from cyclegan_ms.config import Config, DataConfig
+from cyclegan_ms.data import domains
+from cyclegan_ms.data.domains import (
+    FolderDomain,
+    load_domains,
+    load_readable,
+    load_sample_tests,
+)
+from cyclegan_ms.data.formats import find_images, known_endings, open_image
+from cyclegan_ms.data.images import from_chw, read_image, to_chw
 from cyclegan_ms.data.prepare import write_mindrecord
 from cyclegan_ms.data.stream import UnpairedStream, augment, create_dataset, epoch_steps, iterate
 from cyclegan_ms.errors import UserError
@@ -118,19 +131,19 @@ def test_unreadable_files_are_skipped_with_one_warning_each(data_root, caplog):
     (folder / "00_text.jpg").write_text("this is no image")
     whole = (folder / "0.png").read_bytes()
     (folder / "01_cut.png").write_bytes(whole[: len(whole) // 2])
-    domain, broken = FolderDomain(folder), set()
+    domain, broken = FolderDomain(folder), {}
     assert len(domain) == 4  # the cut one still looks like an image
     assert domain.where(1).name == "01_cut.png"
     assert [path.name for path in domain.left_out] == ["00_text.jpg"]
     for _ in range(3):
         instead = load_readable(domain, 1, broken)
         assert np.array_equal(np.asarray(instead), np.asarray(domain.load(2)))
-    assert broken == {1}
+    assert broken == {1: 0}
     with pytest.raises(OSError, match="truncated"):
         domain.load(1)
     assert [record.levelno for record in caplog.records] == [logging.WARNING] * 2
     text_file, cut_file = (record.getMessage() for record in caplog.records)
-    assert text_file == f"skipped {folder / '00_text.jpg'}: not an image"
+    assert text_file == f"skipped {folder / '00_text.jpg'}: not an image, or damaged"
     assert cut_file.startswith(f"skipped {folder / '01_cut.png'}: ")
 
 
@@ -160,12 +173,166 @@ def test_names_that_are_not_utf8(data_root):
     assert len(fingerprint(*load_domains(DataConfig(str(data_root)), "train"))) == 16
 
 
+class Moody(FolderDomain):
+    """A domain on a disk that fails as often as `faults` says, by image."""
+
+    faults: ClassVar[dict[int, int]] = {}
+
+    def load(self, index):
+        if self.faults.get(index):
+            self.faults[index] -= 1
+            raise OSError(5, "Input/output error")
+        return super().load(index)
+
+
+def test_a_disk_may_stumble_once(data_root, monkeypatch, caplog):
+    domain, broken = Moody(data_root / "trainA"), {}
+    monkeypatch.setattr(Moody, "faults", {0: 1})
+    assert load_readable(domain, 0, broken).tobytes() == domain.load(0).tobytes()
+    assert not broken and not caplog.records
+    monkeypatch.setattr(Moody, "faults", {0: 2})
+    instead = load_readable(domain, 0, broken, number=7)
+    assert instead.tobytes() == domain.load(1).tobytes()
+    assert broken == {0: 7} and len(caplog.records) == 1
+    # Pairs before the seventh had the image, whatever order threads ask in.
+    assert load_readable(domain, 0, broken, number=6).tobytes() == domain.load(0).tobytes()
+
+    faults = [OSError(5, "Input/output error")]
+
+    def moody_open(path):
+        if faults:
+            raise faults.pop()
+        return open_image(path)
+
+    monkeypatch.setattr(domains, "open_image", moody_open)
+    assert len(FolderDomain(data_root / "trainA")) == 3 and not faults
+
+
+def test_a_stream_remembers_what_is_broken(data_root, monkeypatch):
+    """A disk that recovers between two processes changes nothing."""
+    pair = (Moody(data_root / "trainA"), FolderDomain(data_root / "trainB"))
+    monkeypatch.setattr(Moody, "faults", {2: 2})
+    straight = UnpairedStream(*pair, SMALL, epochs=3)
+    all_pairs = [straight[i] for i in range(len(straight))]
+    ((index, found),), _ = straight.state()
+    assert index == 2 and 0 <= found < 3
+
+    monkeypatch.setattr(Moody, "faults", {2: 2})
+    before = UnpairedStream(*pair, SMALL, epochs=3)
+    for i in range(4):
+        before[i]
+    after = UnpairedStream(*pair, SMALL, epochs=3, start=4)
+    after.restore(json.loads(json.dumps(before.state())))
+    for got, expected in zip((after[i] for i in range(len(after))), all_pairs[4:]):
+        assert all(map(np.array_equal, got, expected))
+    forgetful = UnpairedStream(*pair, SMALL, epochs=3, start=4)
+    assert not all(
+        np.array_equal(forgetful[i][0], all_pairs[4 + i][0]) for i in range(len(forgetful))
+    )
+
+
+def test_a_pipe_does_not_hang(data_root):
+    os.mkfifo(data_root / "trainA" / "pipe.png")
+    domain = FolderDomain(data_root / "trainA")
+    assert [path.name for path in domain.left_out] == ["pipe.png"] and len(domain) == 3
+
+
+@pytest.mark.parametrize(
+    "values,words",
+    [
+        (np.zeros((8, 8, 5), np.uint8), "of 5 bands of 8 bits"),
+        (np.zeros((8, 8, 2), np.uint16), "of 2 bands of 16 bits"),
+        (np.zeros((8, 8), np.float64), "of 1 floating-point band of 64 bits"),
+        (np.zeros((8, 8), np.complex64), "of 1 complex band of 64 bits"),
+    ],
+)
+def test_a_tiff_that_pillow_does_not_read_is_named(tmp_path, values, words):
+    options = {"photometric": "minisblack", "planarconfig": "contig"} if values.ndim == 3 else {}
+    tifffile.imwrite(tmp_path / "a.tif", values, **options)
+    with pytest.raises(OSError, match=f"^a TIFF file {words} .*which Pillow does not read"):
+        read_image(tmp_path / "a.tif")
+    (tmp_path / "b.tif").write_bytes((tmp_path / "a.tif").read_bytes()[:12])
+    with pytest.raises(OSError, match="a damaged TIFF file"):
+        read_image(tmp_path / "b.tif")
+
+
+def test_raw_files_are_not_mistaken_for_their_previews(tmp_path):
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.tif")
+    (tmp_path / "a.tif").rename(tmp_path / "a.DNG")
+    with pytest.raises(OSError, match="a camera's raw file; develop it"):
+        read_image(tmp_path / "a.DNG")
+
+
+def test_heic_photographs(tmp_path):
+    """They are read with pillow-heif; without it, it is named."""
+    from pillow_heif import register_heif_opener
+
+    register_heif_opener()
+    Image.new("RGB", (64, 48), (200, 40, 40)).save(tmp_path / "a.heic", quality=95)
+    assert [path.name for path in find_images(tmp_path)] == ["a.heic"]
+    image = read_image(tmp_path / "a.heic")
+    assert image.size == (64, 48)
+    assert np.abs(np.array(pixel(image, 32, 24)) - (200, 40, 40)).max() <= 4
+    code = (
+        "import logging, sys; sys.modules['pillow_heif'] = None; sys.path.insert(0, sys.argv[2]);"
+        "logging.basicConfig(level=logging.INFO);"
+        "from cyclegan_ms.data.formats import *;"
+        "print(find_images(sys.argv[1])); open_image(sys.argv[1] + '/a.heic')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path, ROOT], capture_output=True, text=True
+    )
+    assert done.stdout == "[]\n"
+    assert "left out 1 file of other types" in done.stderr
+    assert "(.heic 1); pip install pillow-heif reads HEIC files" in done.stderr
+    assert done.stderr.endswith("OSError: a HEIC picture; pip install pillow-heif reads it\n")
+
+
+def save_deep(folder, **arrays):
+    folder.mkdir(exist_ok=True)
+    for name, values in arrays.items():
+        Image.fromarray(values).save(folder / f"{name}.tif")
+    return FolderDomain(folder)
+
+
+def test_all_pictures_of_32_bits_in_a_folder_have_one_white(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    dark, light = np.full((4, 4), 0.5, np.float32), np.full((4, 4), 200, np.float32)
+    domain = save_deep(tmp_path / "floats", dark=dark, light=light)
+    assert [pixel(domain.load(i))[0] for i in range(2)] == [0, 200]
+    assert "floats: in its 2 pictures of 32 bits 0 is black and 255 white" in caplog.text
+    domain = save_deep(tmp_path / "dark", one=dark, two=dark / 2)
+    assert [pixel(domain.load(i))[0] for i in range(2)] == [128, 64]
+    domain = save_deep(tmp_path / "whole", one=np.full((4, 4), 200, np.int32))
+    assert pixel(domain.load(0)) == (200, 200, 200)
+    odd = np.array([[np.nan, np.inf], [-5, 70000]], np.float32)
+    domain = save_deep(tmp_path / "odd", odd=odd)
+    assert np.asarray(domain.load(0))[..., 0].tolist() == [[0, 255], [0, 255]]
+    assert domain.white == 70000
+
+
+def test_twelve_bits_in_sixteen_are_warned_of(tmp_path, caplog):
+    ramp = np.arange(4096, dtype=np.uint16).reshape(64, 64)
+    save_deep(tmp_path / "scans", a=ramp, b=ramp // 2)
+    assert "scans: its pictures of 16 bits reach 4095 of 65535 and come out nearly" in caplog.text
+    caplog.clear()
+    save_deep(tmp_path / "full", a=ramp * 16)
+    assert not caplog.records
+
+
+def test_a_mindrecord_file_is_read_once(data_root, tmp_path):
+    write_mindrecord(DataConfig(str(data_root), load_size=32, crop_size=32), tmp_path / "m")
+    config = Config(data=DataConfig(str(tmp_path / "m"), load_size=32, crop_size=32))
+    trains = load_domains(config.data, "train")
+    assert load_sample_tests(config, trains) is trains
+
+
 def test_nothing_left_to_decode(data_root):
     domain = FolderDomain(data_root / "testA")
     path = domain.paths[0]
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(UserError, match="none of its images can be decoded"):
-        load_readable(domain, 0, set())
+        load_readable(domain, 0, {})
 
 
 def test_max_images(data_root):
@@ -331,7 +498,7 @@ def test_programs_are_no_pictures(name, tmp_path, data_root):
     (data_root / "trainA" / name).write_bytes(EPS)
     known = Path(name).suffix in known_endings()
     assert known == (name in ("a.png", "a.jpg"))
-    with pytest.raises(UnidentifiedImageError):
+    with pytest.raises(OSError, match="not an image"):
         read_image(data_root / "trainA" / name)
     with pytest.raises(OSError, match="not an image"):
         open_picture(data_root / "trainA" / name)
@@ -359,14 +526,14 @@ def test_links_are_followed_once_and_the_rest_is_counted(data_root, tmp_path, ca
     (folder / "linked").symlink_to(other)
     (other / "back").symlink_to(folder)  # a loop
     (folder / "nowhere.png").symlink_to(tmp_path / "missing.png")
-    for name in ("a.heic", "b.HEIC", "c.txt", "d"):
+    for name in ("a.cr2", "b.CR2", "c.txt", "d"):
         (folder / name).touch()
     domain = FolderDomain(folder)
     names = [str(path.relative_to(folder)) for path in domain.paths]
     assert names == ["0.png", "1.png", "2.png", "linked/deep/y.png", "linked/x.png"]
     assert "left out 4 files of other types in" in caplog.text
-    assert ".heic 2, .txt 1, without an ending 1" in caplog.text
-    assert "HEIC and RAW files must be converted first" in caplog.text
+    assert ".cr2 2, .txt 1, without an ending 1" in caplog.text
+    assert "raw files must be developed first" in caplog.text
     assert "skipped" in caplog.text and "nowhere.png" in caplog.text
     jobs = plan(folder, tmp_path / "out", Options())
     assert [str(job.source.relative_to(folder)) for job in jobs] == [*names, "nowhere.png"]

@@ -2,11 +2,16 @@
 
 import os
 import stat
+import struct
+import zlib
 
 import numpy as np
 import pytest
+import tifffile
 from helpers import Negative, no_file_larger_than
 from PIL import ExifTags, Image, ImageCms
+from PIL.PngImagePlugin import PngInfo
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from cyclegan_ms.errors import UserError
 from cyclegan_ms.files import shown
@@ -253,8 +258,157 @@ def test_damaged_and_oversized_exif(tmp_path):
     assert names(tmp_path / "out") == {"bad.jpg", "long.jpg"}
     assert {path.name: note for path, note in result.notes} == {
         "bad.jpg": "its EXIF data is damaged and left out",
-        "long.png": "its EXIF data is too long and left out",
+        "long.png": "its EXIF data is left out: it is too long for a JPEG file",
     }
+
+
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rating/></x:xmpmeta>'
+GEO = {
+    33550: (12, (0.5, 0.5, 0.0)),  # tag: its type, its value
+    33922: (12, (0.0, 0.0, 0.0, 5e5, 4e6, 0.0)),
+    34735: (3, (1, 1, 0, 1, 1024, 0, 1, 1)),
+    34737: (2, "WGS 84|"),
+}
+
+
+def draw_geotiff(path, **options):
+    tags = ImageFileDirectory_v2()
+    for tag, (kind, value) in GEO.items():
+        tags.tagtype[tag], tags[tag] = kind, value
+    tags[700] = XMP
+    draw(path, tiffinfo=tags, dpi=(300, 200), **options)
+
+
+def found(path):
+    """What a file holds besides pixels: its resolution, XMP, comment, texts, compression."""
+    with Image.open(path) as image:
+        image.load()
+        dpi = tuple(map(round, image.info.get("dpi", ())))
+        xmp = image.info.get("xmp")
+        text = image.info.get("comment") or getattr(image, "text", {}).get("Title")
+        return dpi, xmp, text, image.info.get("compression")
+
+
+def test_resolution_xmp_and_texts_pass_through(tmp_path):
+    texts = PngInfo()
+    texts.add_itxt("XML:com.adobe.xmp", XMP.decode())
+    texts.add_text("Title", "an apple")
+    draw(tmp_path / "in" / "a.jpg", dpi=(300, 200), xmp=XMP, comment=b"an apple")
+    draw(tmp_path / "in" / "b.png", dpi=(300, 200), pnginfo=texts)
+    draw(tmp_path / "in" / "c.webp", xmp=XMP)
+    draw(tmp_path / "in" / "d.bmp", dpi=(300, 200))
+    draw_geotiff(tmp_path / "in" / "e.tif", compression="tiff_lzw")
+    result = run(tmp_path / "in", tmp_path / "out")
+    assert not result.notes
+    assert {name: found(tmp_path / "out" / name) for name in names(tmp_path / "out")} == {
+        "a.jpg": ((300, 200), XMP, b"an apple", None),
+        "b.png": ((300, 200), XMP, "an apple", None),
+        "c.webp": ((), XMP, None, None),
+        "d.bmp": ((300, 200), None, None, 0),
+        "e.tif": ((300, 200), XMP, None, "tiff_lzw"),
+    }
+    with Image.open(tmp_path / "out" / "e.tif") as image:
+        assert {tag: image.tag_v2[tag] for tag in GEO} == {tag: v for tag, (_, v) in GEO.items()}
+
+
+def test_a_turned_picture_has_its_resolution_turned(tmp_path):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    draw(tmp_path / "a.jpg", dpi=(300, 200), exif=exif)
+    run(tmp_path / "a.jpg", tmp_path / "out")
+    assert found(tmp_path / "out" / "a.jpg")[0] == (200, 300)
+
+
+def test_what_a_type_has_no_place_for_is_noted(tmp_path):
+    draw_geotiff(tmp_path / "in" / "a.tif")
+    draw(tmp_path / "in" / "b.jpg", comment=b"an apple", xmp=XMP)
+    notes = run(tmp_path / "in", tmp_path / "out", format="png").notes
+    assert sorted((path.name, note) for path, note in notes) == [
+        ("a.tif", "its geo tags are left out: png files have no place for that"),
+        ("b.jpg", "its comment is left out: png files have no place for that"),
+    ]
+    notes = run(tmp_path / "in" / "a.tif", tmp_path / "row", side_by_side=True).notes
+    assert [note for _, note in notes] == ["its geo tags are left out: they are for another size"]
+
+
+def test_compression_of_tiff_files(tmp_path):
+    """Kept, but where EXIF blocks would be lost, or where it is for another kind of picture."""
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[ExifTags.Base.DateTimeOriginal] = "2026:11:23 11:00:00"
+    exif[0x8769] = dict(exif.get_ifd(0x8769))
+    draw(tmp_path / "in" / "plain.tif", compression="tiff_adobe_deflate")
+    draw(tmp_path / "in" / "fax.tif", mode="1", color=1, compression="group4")
+    draw(tmp_path / "in" / "taken.tif", exif=exif)
+    _with_compression_said(tmp_path / "in" / "taken.tif")
+    result = run(tmp_path / "in", tmp_path / "out")
+    compressions = {name: found(tmp_path / "out" / name)[3] for name in names(tmp_path / "out")}
+    assert compressions == {
+        "plain.tif": "tiff_adobe_deflate",
+        "fax.tif": "tiff_adobe_deflate",
+        "taken.tif": "raw",
+    }
+    assert {path.name: note for path, note in result.notes} == {
+        "fax.tif": "compressed with deflate, not group4",
+        "taken.tif": "written without compression, so as to keep its EXIF data",
+    }
+    with Image.open(tmp_path / "out" / "taken.tif") as image:
+        assert image.getexif().get_ifd(0x8769) == {0x9003: "2026:11:23 11:00:00"}
+
+
+def _with_compression_said(path):
+    """Compress a file's pixels with packbits, which Pillow does not do beside blocks of EXIF."""
+    with Image.open(path) as image:
+        rows, width = image.height, 3 * image.width
+        pixels = image.tobytes()
+    packed = b"".join(
+        bytes([width - 1]) + pixels[row * width : (row + 1) * width] for row in range(rows)
+    )
+    data = path.read_bytes()
+    data = data.replace(
+        struct.pack("<HHIHH", 259, 3, 1, 1, 0), struct.pack("<HHII", 259, 3, 1, 32773)
+    )
+    for tag, value in ((273, len(data)), (279, len(packed))):
+        start = next(
+            i for kind in (3, 4) if (i := data.find(struct.pack("<HHI", tag, kind, 1))) >= 0
+        )
+        data = data[:start] + struct.pack("<HHII", tag, 4, 1, value) + data[start + 12 :]
+    path.write_bytes(data + packed)
+
+
+@pytest.mark.parametrize("kind", ["png", "tif", "ppm"])
+def test_deep_colour_is_noted(tmp_path, kind):
+    values = np.linspace(0, 65535, 189).astype(np.uint16).reshape(7, 9, 3)
+    path = tmp_path / f"a.{kind}"
+    if kind == "tif":
+        tifffile.imwrite(path, values, photometric="rgb")
+    elif kind == "ppm":
+        path.write_bytes(b"P6\n9 7\n65535\n" + values.astype(">u2").tobytes())
+    else:
+        rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+        chunks = [(b"IHDR", struct.pack(">IIBBBBB", 9, 7, 16, 2, 0, 0, 0))]
+        chunks += [(b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+        path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(
+            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+            for name, data in chunks
+        ))  # fmt: skip
+    result = run(path, tmp_path / "out")
+    assert [note for _, note in result.notes] == ["reduced to 8 bits"]
+    expected = 255 - np.round(values / 257)
+    with Image.open(result.written[0]) as image:
+        assert np.abs(np.asarray(image).astype(int) - expected).max() <= 1
+
+
+def test_one_rule_for_all_floats_of_a_folder(tmp_path):
+    (tmp_path / "in").mkdir()
+    for name, value in (("dark.tif", 0.6), ("light.tif", 200.0)):
+        Image.fromarray(np.full((7, 9), value, np.float32)).save(tmp_path / "in" / name)
+    run(tmp_path / "in", tmp_path / "out")
+    for name, value in (("dark.tif", 254), ("light.tif", 55)):
+        with Image.open(tmp_path / "out" / name) as image:
+            assert np.asarray(image)[0, 0, 0] == value
+    run(tmp_path / "in" / "dark.tif", tmp_path / "alone")
+    with Image.open(tmp_path / "alone" / "dark.tif") as image:
+        assert np.asarray(image)[0, 0, 0] == 255 - 153
 
 
 def test_sixteen_bits_with_a_transparent_value(tmp_path):
@@ -387,7 +541,7 @@ FAILED = {
     "truncated.jpg": "truncated",
     "header_checksum.png": "not an image, or damaged",
     "pixels.png": "broken data stream",
-    "zero.jpg": "not an image",
+    "zero.jpg": "an empty file",
     "text.jpg": "not an image",
     "loop.png": "Too many levels of symbolic links",
     "dangling.png": "a link that leads nowhere",

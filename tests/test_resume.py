@@ -23,8 +23,10 @@ from cyclegan_ms.config import (
     load_config,
     save_config,
 )
+from cyclegan_ms.data.domains import FolderDomain
 from cyclegan_ms.errors import TrainingStopped, UserError
 from cyclegan_ms.training import train
+from cyclegan_ms.training.progress import read_metrics
 from cyclegan_ms.training.run_folder import RunFolder
 from cyclegan_ms.training.state import TrainingState, load_state, save_state
 
@@ -124,6 +126,37 @@ def test_settings_that_would_make_another_training_are_refused(straight, tmp_pat
     (images / "trainB" / "1.png").rename(images / "trainB" / "other.png")
     with pytest.raises(UserError, match=r"data\.root"):
         train(moved, run, resume=True)
+
+
+def test_an_image_found_broken_stays_out_after_a_resume(straight, tmp_path, monkeypatch):
+    """The disk fails once, for longer than a second try, and has recovered before the resume."""
+    root, clean = straight
+    load, faults = FolderDomain.load, {}
+
+    def moody_load(domain, index):
+        if faults.get(domain.where(index)):
+            faults[domain.where(index)] -= 1
+            raise OSError(5, "Input/output error")
+        return load(domain, index)
+
+    def config(**training):  # one thread, for the fault to meet one pair
+        made = config_for(root, **training)
+        return replace(made, data=replace(made.data, workers=1))
+
+    path = FolderDomain(root / "trainA").where(1)
+    monkeypatch.setattr(FolderDomain, "load", moody_load)
+    faults[path] = 2
+    train(config(), tmp_path / "whole")
+    faults[path] = 2
+    train(config(max_steps=4), tmp_path / "early")
+    train(config(), tmp_path / "early", resume=True)
+    assert not faults[path]
+    assert_identical(tmp_path / "whole", tmp_path / "early")
+    states = [load_state(run / "checkpoints") for run in (clean, tmp_path / "early")]
+    assert states[0].facts["broken"] == [[], []]
+    assert states[1].facts["broken"][0][0][0] == 1
+    rows = [read_metrics(run / "metrics.jsonl") for run in (clean, tmp_path / "early")]
+    assert rows[0][-1]["cycle_a"] != rows[1][-1]["cycle_a"]
 
 
 def test_nothing_to_resume(tmp_path):

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from cyclegan_ms.config import Config, DataConfig
-from cyclegan_ms.data.images import find_images, open_image, read_image, to_chw
+from cyclegan_ms.data.formats import find_images, open_image, twice
+from cyclegan_ms.data.images import DeepPictures, read_image, to_chw
 from cyclegan_ms.errors import UserError, program
 from cyclegan_ms.files import find_shipped
 
@@ -81,9 +82,11 @@ class FolderDomain:
         self.channels = channels
         self.paths: list[Path] = []
         self.left_out: list[Path] = []
+        deep = DeepPictures()
         for path in find_images(folder):
             try:
-                open_image(path).close()
+                with twice(open_image, path) as image:
+                    deep.note(path, image)
             except Exception as error:  # as in read_image
                 _warn_skipped(path, error)
                 self.left_out.append(path)
@@ -93,6 +96,7 @@ class FolderDomain:
                 break
         if not self.paths:
             raise UserError(f"{folder}: holds no image that can be read; {_LAYOUT}")
+        self.white = deep.settle(folder)
         self.names = [f"{p.relative_to(folder)} {p.stat().st_size}" for p in self.paths]
 
     def __len__(self) -> int:
@@ -100,7 +104,7 @@ class FolderDomain:
 
     def load(self, index: int) -> Image.Image:
         """Read an image as RGB or gray; see `Domain.load`."""
-        return read_image(self.paths[index], self.channels)
+        return read_image(self.paths[index], self.channels, self.white)
 
     def where(self, index: int) -> Path:
         """Return the file of an image."""
@@ -179,12 +183,20 @@ def load_split(config: Config, split: str) -> tuple[Domain, Domain]:
     return load_domains(config.data, split, (config.model.channels_a, config.model.channels_b))
 
 
-def load_sample_tests(config: Config) -> tuple[Domain, Domain]:
+def load_sample_tests(config: Config, trains: tuple[Domain, Domain]) -> tuple[Domain, Domain]:
     """Open the test images that are drawn while training.
+
+    A MindRecord file has none: there they are the training images, which are in memory already.
+
+    Args:
+        config: the sections data and model are used.
+        trains: the training images.
 
     Raises:
         UserError: there are none, with the way to train without them.
     """
+    if Path(config.data.root).is_file():
+        return trains
     try:
         return load_split(config, "test")
     except UserError as error:
@@ -234,34 +246,39 @@ def _load_mindrecord(path, config, channels):
 _reporting = threading.Lock()
 
 
-def load_readable(domain: Domain, index: int, broken: set[int]) -> Image.Image | np.ndarray:
+def load_readable(
+    domain: Domain, index: int, broken: dict[int, int], number: int = 0
+) -> Image.Image | np.ndarray:
     """Load an image, or in place of a broken one the next that can be read. Warn of each once.
+
+    An image is broken if it cannot be read twice in a row.
 
     Args:
         domain: the images.
         index: which image.
-        broken: indices found broken before; new ones are added.
+        broken: the images found broken, and the number of the first pair that did without each; new
+            ones are added.
+        number: number of the pair that the image is for.
 
     Raises:
         UserError: no image of the domain can be read any more.
     """
     for offset in range(len(domain)):
         place = (index + offset) % len(domain)
-        if place in broken:
+        if broken.get(place, number + 1) <= number:
             continue
         try:
-            return domain.load(place)
+            return twice(domain.load, place)
         except OSError as error:
             with _reporting:
                 if place not in broken:
                     _warn_skipped(domain.where(place), error)
-                    broken.add(place)
+                broken[place] = min(number, broken.get(place, number))
     raise UserError(f"{domain.where(0).parent}: none of its images can be decoded")
 
 
 def _warn_skipped(path, error):
-    reason = "not an image" if isinstance(error, UnidentifiedImageError) else error
-    log.warning("skipped %s: %s", path, reason)
+    log.warning("skipped %s: %s", path, error)
 
 
 def to_square(image: Image.Image | np.ndarray, size: int) -> np.ndarray:
@@ -276,6 +293,6 @@ def to_square(image: Image.Image | np.ndarray, size: int) -> np.ndarray:
 
 def sample_images(domain: Domain, size: int, count: int = 4) -> np.ndarray:
     """Return a fixed choice of images, spread over a domain: (count, C, size, size) in [-1, 1]."""
-    broken: set[int] = set()
+    broken: dict[int, int] = {}
     indices = np.linspace(0, len(domain) - 1, min(count, len(domain))).astype(int)
     return np.stack([to_square(load_readable(domain, i, broken), size) for i in indices])

@@ -1,151 +1,152 @@
-"""Pictures to arrays and back: which files are pictures, how they are read, and their values."""
+"""Pictures to arrays and back: what is black and white in them, and how they become 8 bits."""
 
 import logging
-import os
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, PngImagePlugin
+from PIL import Image, ImageOps
 
-from cyclegan_ms.files import shown
+from cyclegan_ms.data.formats import open_image, pillow_errors
 
 __all__ = [
+    "DeepPictures",
     "convert_image",
-    "find_images",
     "from_chw",
-    "known_endings",
-    "open_image",
-    "pillow_errors",
+    "is_deep",
     "read_image",
     "resized_chw",
     "to_chw",
+    "white_of",
 ]
-
 
 log = logging.getLogger(__name__)
 
-# Cameras and editors write more than Pillow's 1 MiB of text or colour profile into a valid PNG.
-PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
 
-FORMATS = (
-    "AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "SGI", "TGA",
-    "TIFF", "WEBP",
-)  # fmt: skip
-"""Pillow's names of the types that are read: pictures made of pixels. Others run programs (EPS runs
-Ghostscript) or reach for other files, and a stranger's folder may hold them."""
-
-
-def known_endings() -> set[str]:
-    """Return the endings of the types that are read, such as .png."""
-    kinds = _installed()
-    return {ending for ending, kind in Image.registered_extensions().items() if kind in kinds}
-
-
-@lru_cache(maxsize=1)
-def _installed():
-    """Return those of `FORMATS` that this Pillow can read."""
-    Image.init()
-    return tuple(kind for kind in FORMATS if kind in Image.OPEN)
-
-
-def find_images(folder) -> list[Path]:
-    """List all files below a folder that are named like a readable type, sorted by path.
-
-    Links are followed, to each folder once; those that lead nowhere are listed. Hidden files and
-    folders are passed over. What else is left out is logged: other files by their endings, and
-    folders that cannot be read.
-
-    Raises:
-        OSError: the folder itself cannot be read.
-    """
-    folder = Path(folder)
-    os.scandir(folder).close()  # `os.walk` would only log it
-    known, found, others = known_endings(), [], Counter[str]()
-    seen = set()
-    for place, folders, names in os.walk(folder, onerror=_warn_unreadable, followlinks=True):
-        real = os.path.realpath(place)
-        if real in seen:  # a link back to where it came from
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in names:
-            if name.startswith("."):
-                continue
-            ending = os.path.splitext(name)[1].lower()
-            if ending in known:
-                found.append(Path(place, name))
-            else:
-                others[ending or "without an ending"] += 1
-    if others:
-        kinds = ", ".join(f"{ending} {count}" for ending, count in others.most_common(8))
-        advice = "; HEIC and RAW files must be converted first" if _UNREAD & set(others) else ""
-        count = sum(others.values())
-        files = "file" if count == 1 else "files"
-        log.info("left out %d %s of other types in %s (%s)%s", count, files, folder, kinds, advice)
-    return sorted(found)
-
-
-_UNREAD = {".heic", ".heif", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2"}
-
-
-def _warn_unreadable(error):
-    log.warning("left out %s: %s", shown(error.filename), error.strerror)
-
-
-def open_image(path) -> Image.Image:
-    """Open a file as a Pillow image that is decoded when it is first used.
-
-    Raises:
-        OSError: it cannot be read, or is not a picture; Pillow adds exceptions of its own.
-    """
-    return Image.open(path, formats=_installed())
-
-
-def read_image(path, channels: int = 3) -> Image.Image:
+def read_image(path, channels: int = 3, white: float | None = None) -> Image.Image:
     """Read a file as a viewer would show it: 8-bit RGB, or gray for `channels=1`.
 
-    Applies EXIF rotation, lays transparency on white, scales 16-bit and floating-point grays to 8
-    bits, and takes the first frame of an animation.
+    Applies EXIF rotation, lays transparency on white, scales pictures of more bits to 8, and takes
+    the first frame of an animation.
+
+    Args:
+        path: the file.
+        channels: 3 or 1.
+        white: as for `white_of`.
 
     Raises:
         OSError: the file cannot be read or decoded.
     """
     with pillow_errors(), open_image(path) as image:
         image.load()
-        return convert_image(ImageOps.exif_transpose(image), channels)
+        white = white_of(image, white)
+        return convert_image(ImageOps.exif_transpose(image), channels, white)
 
 
-@contextmanager
-def pillow_errors() -> Iterator[None]:
-    """Turn whatever Pillow raises over a broken file (SyntaxError, TypeError, ...) into OSError."""
-    try:
-        yield
-    except (OSError, MemoryError):
-        raise
-    except Exception as error:
-        raise OSError(f"{type(error).__name__}: {error}") from error
+def convert_image(image: Image.Image, channels: int = 3, white: float | None = None) -> Image.Image:
+    """Convert any Pillow mode to 8-bit RGB (`channels=3`) or gray (1), as `read_image` does.
 
-
-def convert_image(image: Image.Image, channels: int = 3) -> Image.Image:
-    """Convert any Pillow mode to 8-bit RGB (`channels=3`) or gray (1), as `read_image` does."""
-    if image.mode in ("I;16", "I;16L", "I;16B", "I;16N", "I"):
-        # 16 bits, which Pillow would clip at 255; "I" is how some of its releases open 16-bit PNG.
-        values = np.clip(np.asarray(image).astype(np.float64) / 257, 0, 255)
-        image = Image.fromarray(values.round().astype(np.uint8))
-    elif image.mode == "F":
-        values = np.nan_to_num(np.asarray(image))
-        values = values * 255 if values.max(initial=0) <= 1 else values
+    Args:
+        image: any.
+        channels: 3 or 1.
+        white: the value that becomes 255, if values have more than 8 bits; None finds it in them.
+    """
+    if is_deep(image):
+        white = white or white_of(image)
+        values = np.nan_to_num(np.asarray(image, np.float64) * (255 / white))
         image = Image.fromarray(np.clip(values, 0, 255).round().astype(np.uint8))
     elif image.has_transparency_data:
         image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
+        paper = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(paper, image)
     return image.convert("RGB" if channels == 3 else "L")
+
+
+# ------------------------------------------------------------------ more than 8 bits
+
+
+def is_deep(image: Image.Image) -> bool:
+    """Return whether a picture holds one value of more than 8 bits for each pixel."""
+    return image.mode.startswith(("I", "F"))
+
+
+def _is_wide(image):
+    """Return whether its type does not say what is white: whole numbers of 32 bits, and floats."""
+    # Some releases of Pillow open PNG files of 16 bits as "I", and scale every deep PPM to 16 bits.
+    return image.mode == "F" or (image.mode == "I" and image.format not in ("PNG", "PPM"))
+
+
+def white_of(image: Image.Image, wide: float | None = None) -> float:
+    """Return the value that is white in a deep picture; black is 0.
+
+    Args:
+        image: a Pillow image, as it was opened.
+        wide: what is white in pictures of 32 bits; None takes the smallest of 1, 255 and 65535
+            that no value exceeds, or else the greatest value.
+    """
+    if not is_deep(image):
+        return 255.0
+    if not _is_wide(image):
+        return 65535.0
+    return wide or _usual_white(_brightest(image))
+
+
+def _brightest(image):
+    values = np.asarray(image)
+    return float(values[np.isfinite(values)].max(initial=0))
+
+
+def _usual_white(brightest):
+    return next((float(white) for white in (1, 255, 65535) if brightest <= white), brightest)
+
+
+class DeepPictures:
+    """The pictures of more than 8 bits of one folder: what is white is the same in all of them."""
+
+    SAMPLE = 20
+    """16-bit pictures looked at for a range that is hardly used."""
+
+    def __init__(self):
+        self.wide: list[Path] = []
+        self.sixteen: list[Path] = []
+
+    def note(self, path, image: Image.Image) -> None:
+        """Note a picture of the folder, just opened."""
+        if is_deep(image):
+            (self.wide if _is_wide(image) else self.sixteen).append(Path(path))
+
+    def settle(self, folder) -> float | None:
+        """Return what is white in the pictures of 32 bits, as `white_of` takes it; None: no such.
+
+        Says so, and warns if pictures of 16 bits are nearly black.
+        """
+        every = -(-len(self.sixteen) // self.SAMPLE) or 1
+        reached = self._brightest(self.sixteen[::every])
+        if self.sixteen and 0 < reached < 65535 / 8:
+            log.warning(
+                "%s: its pictures of 16 bits reach %d of 65535 and come out nearly black; "
+                "scale their values to the whole range first", folder, reached,
+            )  # fmt: skip
+        if not self.wide:
+            return None
+        white = _usual_white(self._brightest(self.wide))
+        log.info(
+            "%s: in its %d pictures of 32 bits 0 is black and %g white",
+            folder, len(self.wide), white,
+        )  # fmt: skip
+        return white
+
+    def _brightest(self, paths):
+        brightest = 0.0
+        for path in paths:
+            try:
+                with pillow_errors(), open_image(path) as image:
+                    brightest = max(brightest, _brightest(image))
+            except (OSError, MemoryError):  # said when it is its turn
+                continue
+        return brightest
+
+
+# ------------------------------------------------------------------ arrays
 
 
 def to_chw(image: Image.Image) -> np.ndarray:

@@ -55,7 +55,7 @@ class UnpairedStream:
         workers: int = 1,
     ):
         self.domains = (domain_a, domain_b)
-        self.broken: tuple[set[int], set[int]] = (set(), set())
+        self.broken: tuple[dict[int, int], dict[int, int]] = ({}, {})
         self.config = config
         self.seed = seed
         self.start = start
@@ -79,13 +79,23 @@ class UnpairedStream:
             self.failure = error
             raise
 
+    def state(self) -> list[list[tuple[int, int]]]:
+        """Return for A and B the images found broken, and from which pair on they are left out."""
+        return [list(broken.copy().items()) for broken in self.broken]
+
+    def restore(self, state: list[list[tuple[int, int]]]) -> None:
+        """Leave out the same images from the same pairs on: a disk may have recovered since."""
+        for broken, found in zip(self.broken, state):
+            broken.update(found)
+
     def _pair(self, number):
         epoch, position = divmod(number, self.epoch_images)
         pair = []
         for side, domain in enumerate(self.domains):
             order = _order(self.seed, 0 if self.paired else side, epoch, len(domain))
             rng = np.random.default_rng([self.seed, 1, side, epoch, position])
-            image = load_readable(domain, order[position % len(domain)], self.broken[side])
+            index = int(order[position % len(domain)])
+            image = load_readable(domain, index, self.broken[side], number)
             pair.append(augment(image, self.config, rng))
         return tuple(pair)
 

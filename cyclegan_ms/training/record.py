@@ -19,6 +19,7 @@ import mindspore as ms
 
 from cyclegan_ms.config import Config, config_values
 from cyclegan_ms.data.domains import Domain, load_sample_tests, sample_images
+from cyclegan_ms.data.stream import UnpairedStream
 from cyclegan_ms.device import Device, environment
 from cyclegan_ms.files import hold_folder
 from cyclegan_ms.training.cyclegan import CycleGAN, Networks
@@ -44,7 +45,7 @@ class Recorder(Protocol):
 
     folder: RunFolder
 
-    def prepare(self, model: CycleGAN, state: TrainingState | None) -> None:
+    def prepare(self, model: CycleGAN, stream: UnpairedStream, state: TrainingState | None) -> None:
         """Make the run folder ready and, where there is one, go back to a state."""
 
     def waiting(self, batches: Iterable) -> Iterator:
@@ -110,10 +111,10 @@ class SilentRecord:
     def __init__(self, folder: RunFolder):
         self.folder = folder
 
-    def prepare(self, model: CycleGAN, state: TrainingState | None) -> None:
+    def prepare(self, model: CycleGAN, stream: UnpairedStream, state: TrainingState | None) -> None:
         """Restore a state, if there is one."""
         if state:
-            Everything.of(model, {}).restore(state)
+            Everything.of(model, {"broken": stream}).restore(state)
 
     def waiting(self, batches: Iterable) -> Iterator:
         """Yield the batches."""
@@ -147,7 +148,7 @@ class Record:
     def __init__(self, folder: RunFolder, domains, device, schedule, resume, progress, on_line):
         config = folder.config
         self.folder, self.config, self.device, self.schedule = folder, config, device, schedule
-        self.samples = _samples(config)
+        self.samples = _samples(config, domains)
         self.evaluation = EpochEvaluation(config, folder.path)
         check_run_folder(folder.path, resume)
         self.images = fingerprint(*domains)
@@ -157,7 +158,7 @@ class Record:
         self.saved_at = time.monotonic()
         self.closing = ExitStack()
 
-    def prepare(self, model: CycleGAN, state: TrainingState | None) -> None:
+    def prepare(self, model: CycleGAN, stream: UnpairedStream, state: TrainingState | None) -> None:
         """Make the run folder ready and go back to the state, if there is one.
 
         Raises:
@@ -173,7 +174,9 @@ class Record:
             self.folder.metrics, start, schedule.last, 2 * schedule.per_step, train.log_every,
             model.terms, self.bar and start < schedule.last, self._line,
         )  # fmt: skip
-        journals: dict[str, Journal] = {"report": self.progress, "evaluation": self.evaluation}
+        journals: dict[str, Journal] = {
+            "report": self.progress, "evaluation": self.evaluation, "broken": stream
+        }  # fmt: skip
         self.everything = Everything.of(model, journals)
         if state:
             self.everything.restore(state)
@@ -263,11 +266,11 @@ class Record:
             log.warning("the report of epoch %d could not be made: %s", epoch, error)
 
 
-def _samples(config) -> list[np.ndarray]:
+def _samples(config, domains) -> list[np.ndarray]:
     """Load the test images to draw as the training goes, of A and of B, (N, C, S, S) each."""
     if not config.train.sample_every:
         return []
-    tests = load_sample_tests(config)
+    tests = load_sample_tests(config, domains)
     return [sample_images(domain, config.data.crop_size) for domain in tests]
 
 

@@ -38,13 +38,13 @@ class TrainingState:
 
 
 class Journal(Protocol):
-    """A file that grows while training."""
+    """Something beside the model that grows while training: a file, or what was found out."""
 
     def state(self) -> Any:
-        """Return what is needed to write the same lines after a resume; JSON."""
+        """Return what is needed to go on in the same way after a resume; JSON."""
 
     def restore(self, state: Any) -> None:
-        """Go back to a state: drop what was written after it."""
+        """Go back to a state: drop what was added after it."""
 
 
 @dataclass

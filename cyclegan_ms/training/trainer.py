@@ -90,16 +90,16 @@ def _train(config, output, resume, progress, stop, on_line):
         if resume:
             misfit = Everything.of(model, {}).misfit
             state = load_resumable(config, output, domains, device.workers, misfit)
-        record.prepare(model, state)
         model.steps_done = start = state.facts["step"] if state else 0
+        # The notebook's file fixes which images go together; the paper pairs them anew.
+        paired = config.model.variant == "tutorial" and Path(config.data.root).is_file()
+        stream = UnpairedStream(
+            *domains, config.data, config.train.seed, config.train.epochs,
+            start * schedule.per_step, paired, device.rank, device.workers,
+        )  # fmt: skip
+        record.prepare(model, stream, state)
         _say_plan(config, output, domains, schedule, start)
         if start < schedule.last:
-            # The notebook's file fixes which images go together; the paper pairs them anew.
-            paired = config.model.variant == "tutorial" and Path(config.data.root).is_file()
-            stream = UnpairedStream(
-                *domains, config.data, config.train.seed, config.train.epochs,
-                start * schedule.per_step, paired, device.rank, device.workers,
-            )  # fmt: skip
             _run(model, stream, record, schedule, stop)
     return model
 

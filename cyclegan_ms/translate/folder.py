@@ -2,9 +2,11 @@
 
 import os
 import time
+import warnings
 from collections import Counter, deque
 from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import groupby, islice
 from pathlib import Path
@@ -14,7 +16,14 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from cyclegan_ms.data.images import find_images, known_endings
+from cyclegan_ms.data.formats import (
+    find_images,
+    known_endings,
+    open_image,
+    pillow_errors,
+    twice,
+)
+from cyclegan_ms.data.images import DeepPictures
 from cyclegan_ms.errors import UserError
 from cyclegan_ms.files import check_writable, shown
 from cyclegan_ms.interrupt import StopRequest
@@ -186,8 +195,9 @@ def translate_files(
             result.skipped.append(job.source)
         else:
             todo.append(job)
+    white = _white(todo)
     with tqdm(total=len(todo), unit="image", disable=not progress, dynamic_ncols=True) as bar:
-        loaded = _read_ahead(translator, todo, options)
+        loaded = _read_ahead(translator, todo, options, white)
         done = 0
         for batch in _batches(loaded, options.batch_size):
             within = _Within(bar, batch, rounds=2 if back else 1)
@@ -203,13 +213,25 @@ def translate_files(
     return result
 
 
-def _read_ahead(translator, jobs, options) -> Generator:
+def _white(jobs):
+    """Return what is white in the pictures of 32 bits among the inputs: the same for all."""
+    deep = DeepPictures()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of large ones: `options.max_megapixels` decides
+        for job in jobs:
+            with suppress(OSError, MemoryError), pillow_errors(), open_image(job.source) as image:
+                deep.note(job.source, image)
+    return deep.settle("--input")
+
+
+def _read_ahead(translator, jobs, options, white) -> Generator:
     """Yield (job, (picture, pixels) or an error) of every job, decoded ahead."""
 
     def read(job):
         try:
             channels = translator.spec.in_channels
-            picture = open_picture(job.source, channels, options.max_megapixels)
+            limit = options.max_megapixels
+            picture = twice(open_picture, job.source, channels, limit, white)
             return picture, translator.prepare(picture.image)
         except (OSError, MemoryError) as error:
             return error

@@ -1,16 +1,17 @@
 """Open a picture with all that belongs to it, and save another with the same."""
 
 import io
-import os
-import stat
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
-from cyclegan_ms.data.images import convert_image, open_image, pillow_errors
+from cyclegan_ms.data.formats import open_image, pillow_errors
+from cyclegan_ms.data.images import convert_image, is_deep, white_of
 from cyclegan_ms.files import atomic_path
+from cyclegan_ms.translate.belongings import Belongings, read_belongings, save_options
 
 __all__ = [
     "WRITABLE",
@@ -36,27 +37,28 @@ class Picture:
     """upright, 8-bit RGB or gray, without alpha"""
     alpha: Image.Image | None = None
     """8-bit transparency of the same size"""
-    belongings: dict = field(default_factory=dict)
-    """EXIF (without the rotation, which is applied) and ICC profile, as Pillow saves them"""
+    belongings: Belongings = field(default_factory=Belongings)
+    """what else its file holds"""
     notes: list[str] = field(default_factory=list)
     """what was changed in opening it, in words"""
 
 
-def open_picture(path, channels: int = 3, max_megapixels: float = 0) -> Picture:
+def open_picture(
+    path, channels: int = 3, max_megapixels: float = 0, white: float | None = None
+) -> Picture:
     """Read a picture from a file.
 
     Args:
         path: any file that Pillow reads.
         channels: 3 for RGB, 1 for gray.
         max_megapixels: refuse larger pictures before decoding them; 0 takes all.
+        white: what is white in pictures of 32 bits, as for `white_of`.
 
     Raises:
         OSError: it cannot be read or decoded, or is too large.
     """
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # ours is checked instead
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise OSError("not a regular file")
         with pillow_errors(), open_image(path) as file:
             megapixels = file.width * file.height / 1e6
             if 0 < max_megapixels < megapixels:
@@ -64,37 +66,27 @@ def open_picture(path, channels: int = 3, max_megapixels: float = 0) -> Picture:
                     f"{file.width}x{file.height} pixels, more than --max_megapixels "
                     f"{max_megapixels:g}"
                 )
+            reduced = is_deep(file) or _is_deep_color(file)
             file.load()
-            picture = _unpacked(file, channels)
+            upright, belongings, notes = read_belongings(file)
+            image, alpha = split_alpha(upright, channels, white_of(file, white))
             frames = _frames(file)
-    except UnidentifiedImageError as error:
-        raise OSError("not an image, or damaged") from error
     finally:
         Image.MAX_IMAGE_PIXELS = limit
-    if frames != 1:
-        picture.notes.append(f"the first of {frames or 'several'} frames")
-    return picture
-
-
-def _unpacked(file, channels):
-    notes = []
-    if file.mode.startswith(("I", "F")):
+    if reduced:
         notes.append("reduced to 8 bits")
-    belongings = {}
-    upright = file
-    try:
-        exif = _exif(file)
-        upright = ImageOps.exif_transpose(file)
-        if exif:
-            belongings["exif"] = exif
-        elif len(file.info.get("exif", b"")) > 6 and not len(file.getexif()):
-            notes.append("its EXIF data is damaged and left out")
-    except Exception:  # whatever stands in it
-        notes.append("its EXIF data is damaged and left out")
-    image, alpha = split_alpha(upright, channels)
-    if profile := file.info.get("icc_profile"):
-        belongings["icc_profile"] = profile
+    if frames != 1:
+        notes.append(f"the first of {frames or 'several'} frames")
     return Picture(image, alpha, belongings, notes)
+
+
+def _is_deep_color(file):
+    """Return whether Pillow will drop bits of each colour: it has no mode for more than 8."""
+    for codec, _, _, args in file.tile:
+        first, *rest = args if isinstance(args, tuple) else (args,)
+        if ";16" in str(first) or ";12" in str(first) or (codec == "ppm" and rest[0] > 255):
+            return True
+    return False
 
 
 def _frames(file):
@@ -104,48 +96,24 @@ def _frames(file):
         return None
 
 
-# What a TIFF file says of the picture; its other tags say how the file is laid out.
-_DESCRIPTIVE = (270, 271, 272, 305, 306, 315, 33432)
-_EXIF_IFD, _GPS_IFD = 0x8769, 0x8825
-
-
-def _exif(file):
-    """Return EXIF as bytes, without the rotation, which is applied; empty if there is none."""
-    exif = file.getexif()
-    if file.format == "TIFF":
-        kept = Image.Exif()
-        for tag in _DESCRIPTIVE:
-            if tag in exif:
-                kept[tag] = exif[tag]
-        for block in (_EXIF_IFD, _GPS_IFD):
-            if values := exif.get_ifd(block):
-                kept.get_ifd(block).update(values)
-                kept[block] = dict(values)
-        exif = kept
-    else:
-        exif.get_ifd(_EXIF_IFD)  # read now: what is never looked at may get lost
-    rotation = exif.pop(0x0112, None)
-    data = exif.tobytes() if len(exif) else b""
-    if rotation is not None and file.format != "TIFF":
-        exif[0x0112] = rotation  # for `exif_transpose`
-    return data
-
-
-def split_alpha(image: Image.Image, channels: int = 3) -> tuple[Image.Image, Image.Image | None]:
+def split_alpha(
+    image: Image.Image, channels: int = 3, white: float | None = None
+) -> tuple[Image.Image, Image.Image | None]:
     """Split any Pillow image into 8-bit RGB (or gray, for `channels` 1) and transparency, or None.
 
-    Fully transparent pixels become white; others keep their colour.
+    Fully transparent pixels become white; others keep their colour. `white` is as for
+    `convert_image`.
     """
     if not image.has_transparency_data:
-        return convert_image(image, channels), None
-    if image.mode.startswith(("I", "F")):  # one value of many bits that cannot be seen
+        return convert_image(image, channels, white), None
+    if is_deep(image):  # one value of many bits that cannot be seen
         hidden = np.asarray(image) == image.info["transparency"]
         alpha = Image.fromarray(np.where(hidden, 0, 255).astype(np.uint8))
-        return convert_image(image, channels), alpha
+        return convert_image(image, channels, white), alpha
     image = image.convert("RGBA")
     alpha = image.getchannel("A")
-    white = Image.new("RGB", image.size, "white")
-    colors = Image.composite(image.convert("RGB"), white, alpha.point(lambda value: value and 255))
+    paper = Image.new("RGB", image.size, "white")
+    colors = Image.composite(image.convert("RGB"), paper, alpha.point(lambda value: value and 255))
     return convert_image(colors, channels), alpha
 
 
@@ -155,7 +123,8 @@ def save_picture(path, image: Image.Image, picture: Picture | None = None, quali
     Args:
         path: the file.
         image: RGB or gray, with or without alpha; laid on white if the type has no alpha.
-        picture: the picture whose EXIF data and colour profile to keep, if any.
+        picture: the picture whose belongings to keep, if any; what they lose is added to its
+            notes.
         quality: quality of JPEG and WebP, 1 to 100.
 
     Raises:
@@ -163,47 +132,29 @@ def save_picture(path, image: Image.Image, picture: Picture | None = None, quali
     """
     path = Path(path)
     kind = path.suffix.lower()
-    belongings = dict(picture.belongings) if picture and kind != ".bmp" else {}
-    profile = belongings.get("icc_profile")
-    if (
-        picture
-        and profile
-        and profile[16:20] != (b"GRAY" if image.mode in ("L", "LA") else b"RGB ")
-    ):
-        del belongings["icc_profile"]
-        picture.notes.append("its colour profile, which is for another colour space, is left out")
     if kind in _WITHOUT_ALPHA and image.mode in ("RGBA", "LA"):
         mode = image.mode[:-1]
         flat = Image.new(mode, image.size, "white")
         flat.paste(image.convert(mode), mask=image.getchannel("A"))
         image = flat
+    options: dict[str, Any] = {}
+    if picture:
+        options, notes = save_options(picture.belongings, kind, image)
+        picture.notes += [note for note in notes if note not in picture.notes]
     if kind in (".jpg", ".jpeg", ".webp"):
-        belongings["quality"] = quality
+        options["quality"] = quality
     if kind in (".jpg", ".jpeg") and quality >= 95:
-        belongings["subsampling"] = 0  # colours at full resolution
+        options["subsampling"] = 0  # colours at full resolution
+    content = io.BytesIO()  # Pillow's JPEG encoder does not notice a full disk
     try:
+        image.save(content, Image.registered_extensions()[kind], **options)
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as temporary:
-            try:
-                content = _encoded(image, kind, belongings)
-            except ValueError:  # JPEG takes no more than 64 kB of EXIF
-                if picture is None or "exif" not in belongings:
-                    raise
-                del belongings["exif"]
-                content = _encoded(image, kind, belongings)
-                picture.notes.append("its EXIF data is too long and left out")
-            temporary.write_bytes(content)
+            temporary.write_bytes(content.getbuffer())
     except OSError:
         raise
     except Exception as error:  # such as a size beyond what the type can hold
         raise OSError(f"cannot be written as {kind[1:]}: {error}") from error
-
-
-def _encoded(image, kind, belongings):
-    """Encode in memory first: Pillow's JPEG encoder does not notice a full disk."""
-    content = io.BytesIO()
-    image.save(content, Image.registered_extensions()[kind], **belongings)
-    return content.getbuffer()
 
 
 def with_alpha(image: Image.Image, alpha: Image.Image | None) -> Image.Image:

@@ -1,0 +1,194 @@
+"""What a picture's file holds besides pixels: read it, and keep it in a file of any type."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from PIL import Image, ImageOps
+from PIL.PngImagePlugin import PngInfo
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+__all__ = ["Belongings", "read_belongings", "save_options"]
+
+
+@dataclass
+class Belongings:
+    """What belongs to a picture besides its pixels."""
+
+    exif: bytes = b""
+    """EXIF data without the rotation, which is applied"""
+    icc_profile: bytes = b""
+    xmp: bytes = b""
+    dpi: tuple[float, float] | None = None
+    """resolution, horizontal and vertical"""
+    comment: bytes = b""
+    """of a JPEG file"""
+    texts: dict[str, str] = field(default_factory=dict)
+    """of a PNG file"""
+    geo: dict[int, Any] = field(default_factory=dict)
+    """what a TIFF file says of the place on earth, by tag"""
+    compression: str = ""
+    """of a TIFF file, in Pillow's words"""
+    size: tuple[int, int] = (0, 0)
+    """of the picture that all this was said of, upright"""
+
+
+_KEPT = {
+    ".jpg": {"exif", "icc_profile", "xmp", "dpi", "comment"},
+    ".png": {"exif", "icc_profile", "xmp", "dpi", "texts"},
+    ".webp": {"exif", "icc_profile", "xmp"},
+    ".bmp": {"dpi"},
+    ".tif": {"exif", "icc_profile", "xmp", "dpi", "geo"},
+}
+"""What each type has a place for, as Pillow writes it."""
+
+_WORDS = {
+    "exif": "EXIF data",
+    "icc_profile": "colour profile",
+    "xmp": "XMP",
+    "dpi": "resolution",
+    "comment": "comment",
+    "texts": "text",
+    "geo": "geo tags",
+}
+
+# Tags of TIFF files that say something of the picture; others say how the file is laid out.
+_DESCRIPTIVE = (270, 271, 272, 305, 306, 315, 33432)
+_EXIF_IFD, _GPS_IFD, _XMP, _ORIENTATION = 0x8769, 0x8825, 700, 0x0112
+# Scale, tie points, transformation, GeoTIFF's keys and their parameters, GDAL's description.
+_GEO = {33550: 12, 33922: 12, 34264: 12, 34735: 3, 34736: 12, 34737: 2, 42112: 2}
+"""Their types in a TIFF file: 12 doubles, 3 short integers, 2 text."""
+_COMPRESSIONS = ("raw", "packbits", "tiff_lzw", "tiff_deflate", "tiff_adobe_deflate", "jpeg")
+_LONGEST = 65533
+"""Bytes that a block of a JPEG file can hold."""
+
+
+def read_belongings(file: Image.Image) -> tuple[Image.Image, Belongings, list[str]]:
+    """Read what belongs to an opened and decoded picture.
+
+    Returns the picture upright, its belongings, and notes on what is left out, in words.
+    """
+    found, notes, upright = Belongings(), [], file
+    try:
+        found.exif = _exif(file)
+        upright = ImageOps.exif_transpose(file)
+        if not found.exif and len(file.info.get("exif", b"")) > 6 and not len(file.getexif()):
+            notes.append("its EXIF data is damaged and left out")
+    except Exception:  # whatever stands in it
+        notes.append("its EXIF data is damaged and left out")
+    info = upright.info
+    found.size = upright.size
+    found.icc_profile = info.get("icc_profile") or b""
+    found.xmp = _bytes(info.get("xmp") or info.get("XML:com.adobe.xmp"))
+    found.comment = _bytes(info.get("comment"))
+    texts = getattr(file, "text", {}) if file.format == "PNG" else {}
+    found.texts = {k: str(v) for k, v in texts.items() if not k.startswith(("XML:", "Raw profile"))}
+    dpi = info.get("dpi")
+    if isinstance(dpi, tuple) and len(dpi) == 2 and all(0 < float(v) < 1e6 for v in dpi):
+        turned = upright.size != file.size
+        across, down = dpi[::-1] if turned else dpi
+        found.dpi = (float(across), float(down))
+    if file.format == "TIFF":
+        tags = getattr(file, "tag_v2", {})
+        found.geo = {tag: tags[tag] for tag in _GEO if tag in tags}
+        found.compression = info.get("compression", "raw")
+        if found.geo and upright is not file and upright.size != file.size:
+            found.geo = {}
+            notes.append("its geo tags are left out: they are for the picture before it was turned")
+    if "photoshop" in info:
+        notes.append("its IPTC data is left out")
+    return upright, found, notes
+
+
+def _bytes(value):
+    return value.encode() if isinstance(value, str) else bytes(value or b"")
+
+
+def _exif(file):
+    """Return EXIF as bytes, without the rotation, which is applied; empty if there is none."""
+    exif = file.getexif()
+    if file.format == "TIFF":
+        kept = Image.Exif()
+        for tag in _DESCRIPTIVE:
+            if tag in exif:
+                kept[tag] = exif[tag]
+        for block in (_EXIF_IFD, _GPS_IFD):
+            if values := exif.get_ifd(block):
+                kept.get_ifd(block).update(values)
+                kept[block] = dict(values)
+        exif = kept
+    else:
+        exif.get_ifd(_EXIF_IFD)  # read now: what is never looked at may get lost
+    rotation = exif.pop(_ORIENTATION, None)
+    data = exif.tobytes() if len(exif) else b""
+    if rotation is not None and file.format != "TIFF":
+        exif[_ORIENTATION] = rotation  # for `exif_transpose`
+    return data
+
+
+def save_options(
+    belongings: Belongings, kind: str, image: Image.Image
+) -> tuple[dict[str, Any], list[str]]:
+    """Return Pillow's options that keep belongings in a file, and notes on what is left out.
+
+    Args:
+        belongings: what to keep.
+        kind: ending of the file, of `WRITABLE`.
+        image: the image that will be written.
+    """
+    kind = {".jpeg": ".jpg", ".tiff": ".tif"}.get(kind, kind)
+    values = {key: getattr(belongings, key) for key in _WORDS if getattr(belongings, key)}
+    lost = dict.fromkeys(values.keys() - _KEPT[kind], f"{kind[1:]} files have no place for that")
+    space = b"GRAY" if image.mode in ("L", "LA") else b"RGB "
+    if belongings.icc_profile and belongings.icc_profile[16:20] != space:
+        lost["icc_profile"] = "it is for another colour space"
+    if belongings.geo and image.size != belongings.size:
+        lost.setdefault("geo", "they are for another size")
+    if kind == ".jpg":
+        for key, head in (("exif", 0), ("xmp", 29), ("comment", 0)):  # 29: the name in front of it
+            if len(getattr(belongings, key)) + head > _LONGEST:
+                lost[key] = "it is too long for a JPEG file"
+    notes = [
+        f"its {_WORDS[key]} {'are' if key == 'geo' else 'is'} left out: {why}"
+        for key, why in lost.items()
+    ]
+    kept = {key: value for key, value in values.items() if key not in lost}
+    if kind == ".png":
+        return _png(kept), notes
+    if kind == ".tif":
+        options, more = _tiff(kept, belongings.compression)
+        return options, notes + more
+    return kept, notes
+
+
+def _png(kept):
+    chunks = PngInfo()
+    for key, text in kept.pop("texts", {}).items():
+        chunks.add_itxt(key, text)
+    if xmp := kept.pop("xmp", b""):
+        chunks.add_itxt("XML:com.adobe.xmp", xmp.decode(errors="replace"))
+    return {**kept, "pnginfo": chunks}
+
+
+def _tiff(kept, compression):
+    notes = []
+    tags = Image.Exif()
+    tags.load(kept.get("exif", b""))
+    if "xmp" in kept:
+        tags[_XMP] = kept["xmp"]
+    for tag, value in kept.get("geo", {}).items():
+        tags[tag] = value
+    options = {key: kept[key] for key in ("dpi", "icc_profile") if key in kept}
+    if compression and compression not in _COMPRESSIONS:
+        notes.append(f"compressed with deflate, not {compression}")
+        compression = "tiff_adobe_deflate"
+    options["compression"] = compression or "raw"
+    if _EXIF_IFD in tags or _GPS_IFD in tags:
+        # Pillow writes such blocks into files without compression only.
+        if options["compression"] != "raw":
+            notes.append("written without compression, so as to keep its EXIF data")
+        return options | {"exif": tags, "compression": "raw"}, notes
+    directory = ImageFileDirectory_v2()
+    directory.tagtype.update({tag: kind for tag, kind in _GEO.items() if tag in tags})
+    for tag, value in tags.items():
+        directory[tag] = value
+    return options | {"tiffinfo": directory}, notes
