@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
+import psutil
 
 from cyclegan_ms.errors import UserError
 
@@ -17,6 +19,7 @@ __all__ = [
     "WorkerLost",
     "check_precision",
     "environment",
+    "free_memory",
     "guard_onednn",
     "launched_workers",
     "needs_onednn_guard",
@@ -97,6 +100,48 @@ def environment(device: Device, *more: str) -> dict[str, str]:
     if device.workers > 1:
         facts["workers"] = str(device.workers)
     return {**facts, "machine": f"{platform.system()} {platform.machine()}"}
+
+
+def free_memory(cgroups="/sys/fs/cgroup", own="/proc/self/cgroup") -> int:
+    """Return how many bytes this process may still use, within the limits of a container too.
+
+    Args:
+        cgroups: where control groups are mounted, version 1 or 2.
+        own: the file that names this process's groups.
+    """
+    free = [psutil.virtual_memory().available]
+    try:
+        lines = Path(own).read_text().splitlines()
+    except OSError:  # not Linux
+        return free[0]
+    for line in lines:
+        number, controllers, path = line.split(":", 2)
+        if number == "0":
+            base, names = Path(cgroups), ("memory.max", "memory.current", "inactive_file")
+        elif "memory" in controllers.split(","):
+            base = Path(cgroups, "memory")
+            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+        else:
+            continue
+        group = base / path.strip("/")
+        for folder in (group, *group.parents):
+            if folder == base.parent:
+                break
+            free += _free_in_group(folder, *names)
+    return max(0, min(free))
+
+
+def _free_in_group(folder, limit, usage, inactive):
+    """Return [the bytes that a control group leaves], or [] if it has no limit."""
+    try:
+        most, used = (folder.joinpath(name).read_text().strip() for name in (limit, usage))
+        stat = dict(
+            line.split() for line in folder.joinpath("memory.stat").read_text().splitlines()
+        )
+        # Files that nobody has used for a while are counted, and given up when memory is short.
+        return [] if most == "max" else [int(most) - int(used) + int(stat[inactive])]
+    except (OSError, KeyError, ValueError):  # the root of version 2 has none of them
+        return []
 
 
 def needs_onednn_guard(mindspore_version: str, cpu_has_avx512: bool) -> bool:

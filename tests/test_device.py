@@ -7,11 +7,18 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 import mindspore as ms
 
-from cyclegan_ms.device import Device, check_precision, needs_onednn_guard, setup_device
+from cyclegan_ms.device import (
+    Device,
+    check_precision,
+    free_memory,
+    needs_onednn_guard,
+    setup_device,
+)
 from cyclegan_ms.errors import UserError
 
 pytestmark = pytest.mark.quick
@@ -94,6 +101,40 @@ def test_precision_that_a_target_has_not(caplog):
     for amp, target in (("O0", "CPU"), ("O2", "GPU"), ("O2", "Ascend"), ("bf16", "Ascend")):
         check_precision(amp, target)
     assert caplog.text == ""
+
+
+@pytest.mark.parametrize(
+    "own,files,free",
+    [
+        (
+            "0::/app/job",  # version 2: the parent's limit is the tighter one
+            {
+                "app/job": {"memory.max": "max", "memory.current": "5000"},
+                "app": {"memory.max": "9000", "memory.current": "6000"},
+            },
+            3000 + 100,
+        ),
+        (
+            "5:cpu,memory:/",  # version 1, as containers see it
+            {"memory": {"memory.limit_in_bytes": "9000", "memory.usage_in_bytes": "8000"}},
+            1000 + 200,
+        ),
+        ("0::/", {".": {"memory.max": "100", "memory.current": "500"}}, 0),
+        ("3:cpu:/\n0::/", {".": {}}, None),
+    ],
+)
+def test_free_memory_knows_the_limits_of_containers(own, files, free, tmp_path):
+    for folder, contents in files.items():
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        stat = "anon 7\ninactive_file 100\ntotal_inactive_file 200"
+        for name, text in {**contents, "memory.stat": stat}.items():
+            (tmp_path / folder / name).write_text(text + "\n")
+    (tmp_path / "own").write_text(own + "\n")
+    found = free_memory(tmp_path, tmp_path / "own")
+    if free is None:
+        assert found == pytest.approx(psutil.virtual_memory().available, rel=0.2)
+    else:
+        assert found == free
 
 
 def test_a_single_worker_shares_with_nobody():

@@ -64,6 +64,19 @@ def test_a_size_that_comes_often_is_compiled_for_itself(exported, rng):
     assert np.abs(outputs[0] - outputs[2]).max() < 1e-5
 
 
+def test_images_are_counted_and_graphs_are_bounded(exported, rng):
+    """Batches count as their images; of more frequent sizes than MOST the later share a graph."""
+    engine = MindSporeEngine(*exported[:2])
+    engine.OFTEN, engine.MOST = 5, 2
+    compiled = []
+    run_size = engine._run_size
+    engine._run_size = lambda x: compiled.append(x.shape) or run_size(x)
+    batches = [rng.uniform(-1, 1, (3, 3, 8, width)).astype(np.float32) for width in (8, 12, 16)]
+    for batch in batches * 3:
+        engine(batch)
+    assert compiled == [(3, 3, 8, 8), (3, 3, 8, 12)] * 2  # from the sixth image on; never the third
+
+
 @pytest.mark.parametrize("kind", ["onnx", "mindir"])
 def test_weights_come_back(exported, kind):
     cell, _, folder = exported

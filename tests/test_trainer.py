@@ -7,13 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from helpers import draw_folder, tiny, weights
+from matplotlib import font_manager
 from PIL import Image
 
 from cyclegan_ms.config import load_config
 from cyclegan_ms.device import setup_device
 from cyclegan_ms.errors import TrainingStopped, UserError
-from cyclegan_ms.training import train
+from cyclegan_ms.training import plots, train
 from cyclegan_ms.training.cyclegan import CycleGAN, build_networks
+from cyclegan_ms.training.plots import cycle_grid
 from cyclegan_ms.training.progress import read_metrics
 from cyclegan_ms.training.schedule import learning_rates
 
@@ -153,7 +155,7 @@ def test_the_page_needs_nothing_but_the_folder(finished):
     links = re.findall(r'src="([^"]+)"', page)
     assert links == ["losses.png", "samples/epoch_0002.png", "samples/epoch_0001.png"]
     assert all((output / link).is_file() for link in links)
-    assert "Epoch 2, step 6" in page
+    assert "Epoch 2, step 6" in page and "A is apple, B is orange." in page
     assert "crop_size: 32" in page and "<td>mindspore</td>" in page
 
 
@@ -194,3 +196,22 @@ def test_no_test_images_are_needed_without_samples(data_root, tmp_path):
     assert not (tmp_path / "a").exists()
     train(tiny(data_root, sample_every=0, max_steps=1), tmp_path / "b")
     assert not list((tmp_path / "b" / "samples").iterdir())
+
+
+@pytest.mark.quick
+def test_names_in_letters_that_no_font_has(monkeypatch):
+    """Domains are A and B on the grid then, and no boxes; the page has their names."""
+    images = np.zeros((1, 3, 40, 40), np.float32)
+    cycles = [(images, images, images)] * 2
+
+    def headers(domains):
+        return np.asarray(cycle_grid(cycles, domains))[:18]
+
+    plots._font.cache_clear()
+    assert (headers(("яблоко", "é")) != headers(("A", "B"))).any()  # matplotlib brings these
+    assert (headers(("яблоко", "é")) != headers(("ябкоко", "é"))).any()
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", [])
+    plots._font.cache_clear()
+    assert np.array_equal(headers(("苹果", "橙子")), headers(("A", "B")))
+    assert (headers(("apple", "orange")) != headers(("A", "B"))).any()
+    plots._font.cache_clear()

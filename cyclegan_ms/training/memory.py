@@ -2,9 +2,8 @@
 
 import logging
 
-import psutil
-
 from cyclegan_ms.config import Config
+from cyclegan_ms.device import free_memory
 
 __all__ = ["ADVICE", "estimate", "is_shortage", "say_estimate"]
 
@@ -37,7 +36,7 @@ def say_estimate(config: Config, target: str) -> None:
     """Log roughly what a training will need, if known; warn if that much is not free."""
     if target != "CPU" or config.device.mode != "graph" or config.model.variant != "paper":
         return
-    needed, free = estimate(config) / 1e9, psutil.virtual_memory().available / 1e9
+    needed, free = estimate(config) / 1e9, free_memory() / 1e9
     log.info("this takes about %.1f GB of memory, %.1f GB are free", needed, free)
     if needed > free:
         log.warning("that may not be enough: %s", ADVICE)

@@ -12,6 +12,7 @@ from cyclegan_ms.training.progress import losses_of, read_metrics
 __all__ = ["write_page"]
 
 _RUN = Template("""<p>$summary</p>
+<p>A is $a, B is $b.</p>
 <figure><img src="losses.png" alt="Loss curves"></figure>
 <table>$losses</table>
 $evaluations
@@ -23,12 +24,13 @@ $samples
 <table>$environment</table>""")
 
 
-def write_page(output, rows: list[dict], facts: dict[str, str]) -> None:
+def write_page(output, rows: list[dict], domains, facts: dict[str, str]) -> None:
     """Write index.html of a run folder; it is readable from disk.
 
     Args:
         output: the run folder, with config.yaml, samples and perhaps evaluation.jsonl.
         rows: the lines of metrics.jsonl.
+        domains: names of A and B.
         facts: from `environment`.
     """
     output = Path(output)
@@ -37,6 +39,8 @@ def write_page(output, rows: list[dict], facts: dict[str, str]) -> None:
     body = _RUN.substitute(
         summary=f"Epoch {last['epoch']}, step {last['step']}, {last['step_s']:.2f} s a step, "
         f"learning rate {last['learning_rate']:.2g}.",
+        a=html.escape(domains[0]),
+        b=html.escape(domains[1]),
         losses=table_row("th", losses)
         + table_row("td", [f"{value:.3f}" for value in losses.values()]),
         evaluations=_evaluations(output / "evaluation.jsonl"),

@@ -1,7 +1,11 @@
 """Pictures of a training: curves of its losses, and grids of translated test images."""
 
+from functools import lru_cache
+
 import numpy as np
+from matplotlib import font_manager
 from matplotlib.figure import Figure
+from matplotlib.ft2font import FT2Font
 from PIL import Image, ImageDraw, ImageFont
 
 from cyclegan_ms.data.images import from_chw
@@ -53,10 +57,15 @@ def _moving_mean(values, width):
 def cycle_grid(cycles: list[tuple], domains) -> Image.Image:
     """Put real | fake | reconstructed of both directions side by side, a row per image.
 
+    Domains are called A and B where no font of this machine has the letters of their names.
+
     Args:
         cycles: for A and for B, arrays (N, C, S, S) in [-1, 1].
         domains: names of A and B.
     """
+    font = _font(frozenset("".join(domains)))
+    if font is None:
+        font, domains = ImageFont.load_default(_FONT_SIZE), ("A", "B")
     columns = []
     for (real, fake, rec), (source, target) in zip(cycles, (domains, domains[::-1])):
         columns += [(source, real), (f"to {target}", fake), ("and back", rec)]
@@ -65,10 +74,34 @@ def cycle_grid(cycles: list[tuple], domains) -> Image.Image:
     extent = (len(columns) * (size + gap) + gap, header + rows * (size + gap))
     grid = Image.new("RGB", extent, "white")
     draw = ImageDraw.Draw(grid)
-    font = ImageFont.load_default(size=11)
     for column, (title, images) in enumerate(columns):
         left = gap + column * (size + gap)
         draw.text((left, 2), title, fill="black", font=font)
         for row, image in enumerate(images):
             grid.paste(from_chw(image).convert("RGB"), (left, header + row * (size + gap)))
     return grid
+
+
+_FONT_SIZE = 11
+
+
+@lru_cache(maxsize=8)
+def _font(letters: frozenset[str]):
+    """Return a font that has the letters, Pillow's own or one of this machine's; None: no font."""
+    needed = {ord(letter) for letter in letters | set("to andback")}
+    font = ImageFont.load_default(_FONT_SIZE)
+    if not isinstance(font, ImageFont.FreeTypeFont):  # a Pillow without FreeType
+        return font if max(needed) < 128 else None
+    if needed <= _letters(font.path):
+        return font
+    for entry in font_manager.fontManager.ttflist:
+        if needed <= _letters(entry.fname):
+            return ImageFont.truetype(entry.fname, _FONT_SIZE)
+    return None
+
+
+def _letters(font):
+    try:
+        return set(FT2Font(font).get_charmap())
+    except (OSError, RuntimeError):  # a file of fonts that has been removed, or is none
+        return set()

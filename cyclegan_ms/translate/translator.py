@@ -6,13 +6,12 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import psutil
 from PIL import Image
 
 import mindspore as ms
 
 from cyclegan_ms.data.images import from_chw, to_chw
-from cyclegan_ms.device import guard_onednn
+from cyclegan_ms.device import free_memory, guard_onednn
 from cyclegan_ms.errors import UserError
 from cyclegan_ms.translate.pictures import from_array, split_alpha, with_alpha
 from cyclegan_ms.translate.tiles import translate_tiled
@@ -144,7 +143,7 @@ class Translator:
             width, height = (max(1, round(extent * factor)) for extent in size)
             size = (width, height)
         needed = (_TILED_BYTES_PER_CHANNEL * self.spec.width + 40) * size[0] * size[1]
-        free = psutil.virtual_memory().available
+        free = free_memory()
         if needed > free:
             raise MemoryError(
                 f"{size[0]}x{size[1]} pixels need about {needed / 1e9:.0f} GB of memory, "
@@ -202,7 +201,7 @@ class Translator:
         if self.tile:
             return self.tile if max(sides) > self.tile else 0
         values = self.spec.width * pixels.shape[0] * sides[0] * sides[1]
-        enough = _BYTES_PER_CHANNEL * values < 0.8 * psutil.virtual_memory().available
+        enough = _BYTES_PER_CHANNEL * values < 0.8 * free_memory()
         if ms.get_context("device_target") == "CPU":
             # A convolution whose output is beyond 2 GB did not come back within minutes either.
             enough = enough and 4 * values < 2**31 and sides[0] * sides[1] <= LARGEST_ON_CPU

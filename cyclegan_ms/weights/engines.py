@@ -76,17 +76,26 @@ class MindSporeEngine:
     OFTEN = 30
     """After this many images of a size, the tenth of their time that a separate graph saves (a
     quarter at 64 pixels) makes up for the second or two that it takes to compile."""
+    MOST = 8
+    """Sizes that get a graph of their own: each keeps its memory, some 40 MB, for good."""
 
     def __init__(self, generator: nn.Cell, spec: GeneratorSpec):
         self.generator, self.spec = generator, spec
         self._run, self._run_size = _compile(generator)
         self._counts: Counter[tuple[int, ...]] = Counter()
+        self._compiled: set[tuple[int, ...]] = set()
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
-        self._counts[pixels.shape] += 1
-        often = self._counts[pixels.shape] > self.OFTEN
+        run = self._run_size if self._is_frequent(pixels.shape) else self._run
         with quiet_mindspore():  # it warns when a second generator is compiled
-            return (self._run_size if often else self._run)(ms.Tensor(pixels)).asnumpy()
+            return run(ms.Tensor(pixels)).asnumpy()
+
+    def _is_frequent(self, shape):
+        """Count the images of a batch, and say whether its shape is to have its own graph."""
+        self._counts[shape] += shape[0]
+        if self._counts[shape] > self.OFTEN and len(self._compiled) < self.MOST:
+            self._compiled.add(shape)
+        return shape in self._compiled
 
     def to_mindspore(self) -> nn.Cell:
         """Return the generator itself."""
