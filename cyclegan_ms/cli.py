@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from importlib.util import find_spec
@@ -23,7 +24,7 @@ from jsonargparse.typing import (
 from cyclegan_ms.config import Config, DataConfig, Parser, build_config, config_parser, load_config
 from cyclegan_ms.errors import TrainingStopped, UserError, program
 from cyclegan_ms.files import check_writable, hold_file, hold_folder, shown
-from cyclegan_ms.interrupt import StopRequest, has_ended
+from cyclegan_ms.interrupt import CAN_WAIT, StopRequest, has_ended
 
 __all__ = [
     "benchmark",
@@ -47,14 +48,18 @@ def command(main: Callable) -> Callable[..., int]:
         for stream in (sys.stdout, sys.stderr):  # a terminal may not know every name's letters
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")
-        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        # Pillow warns of odd tags; what is wrong with a file is said in words of our own.
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        if not CAN_WAIT or sys.platform != "linux":
+            print(f"note: {sys.platform} is untested; Linux is what is supported", file=sys.stderr)
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ()) if CAN_WAIT else ()
         try:
             status = main(argv) or 0
             sys.stdout.flush()
             return status
         except BrokenPipeError:  # such as `| head`, which has read enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 128 + signal.SIGPIPE
+            return 141  # as the signal SIGPIPE
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             return 2
@@ -68,7 +73,9 @@ def command(main: Callable) -> Callable[..., int]:
             return 130
         finally:
             has_ended()
-            if argv is not None:  # called by a program that goes on: as before a `watch`
+            if (
+                argv is not None and CAN_WAIT
+            ):  # called by a program that goes on: as before a `watch`
                 signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
     return run
@@ -432,6 +439,8 @@ def convert_weights(argv=None):
 @command
 def benchmark(argv=None):
     """Measure time and memory beside PyTorch and the tutorial."""
+    if find_spec("resource") is None:
+        raise UserError("memory is measured on Linux and macOS only")
     from cyclegan_ms import benchmark as bench
 
     parser = Parser(_called("benchmark"), description=benchmark.__doc__)

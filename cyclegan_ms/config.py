@@ -286,7 +286,10 @@ class Parser(ArgumentParser):
         return super().parse_args(self._prepared(args), *rest, **options)
 
     def _prepared(self, args):
-        """Put the home folder for `~` at the start of an argument, or of its value."""
+        """Put the home folder for `~` at the start of an argument, or of its value; no URLs."""
+        for arg in args:
+            if url := re.match(r"(?:--[\w.]+=)?([a-z][a-z0-9+.-]*://.*)", str(arg)):
+                self.error(f"{url[1]} is a URL: download it, and give the file or folder")
         home = os.path.expanduser("~")
         return [re.sub(r"^(--[\w.]+=)?~(?=/|$)", rf"\g<1>{home}", str(arg)) for arg in args]
 

@@ -1,7 +1,6 @@
 """Files that appear complete or not at all, and checks of paths before the first long step."""
 
 import errno
-import fcntl
 import os
 import secrets
 import shutil
@@ -12,6 +11,11 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from cyclegan_ms.errors import UserError
+
+try:
+    import fcntl
+except ImportError:  # Windows: nothing is locked there
+    fcntl = None  # type: ignore[assignment]
 
 __all__ = [
     "atomic_path",
@@ -72,6 +76,9 @@ def _hold(place, path):
     check_writable(path.parent)
     made = [folder for folder in path.parents if not folder.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
+    if fcntl is None:
+        yield
+        return
     file = _locked(path)
     if file is None:
         owner = path.read_text(encoding="utf-8", errors="replace").strip() if path.exists() else ""

@@ -10,9 +10,12 @@ import signal
 import sys
 import threading
 
-__all__ = ["StopRequest", "has_ended"]
+__all__ = ["CAN_WAIT", "StopRequest", "has_ended"]
 
 _NUMBERS = (signal.SIGINT, signal.SIGTERM)
+
+CAN_WAIT = hasattr(signal, "pthread_sigmask") and hasattr(signal, "sigwait")
+"""Whether signals can be kept from other handlers here: not on Windows."""
 
 _watches: list["StopRequest"] = []
 
@@ -41,10 +44,14 @@ class StopRequest:
         They are blocked in this thread, and so in all that it starts later (NumPy's and
         MindSpore's), and taken from the queue by a thread that waits for them: no other handler can
         run any more. The first signal is noted, and answered with `words`, if any; a second one
-        ends the process at once.
+        ends the process at once. Where the system has no such queue, a signal ends the process as
+        it would have without.
         """
+        self.words = words
+        if not CAN_WAIT:
+            return
         signal.pthread_sigmask(signal.SIG_BLOCK, _NUMBERS)
-        self.watching, self.words = True, words
+        self.watching = True
         _watches.append(self)
         threading.Thread(target=self._wait, name="signals", daemon=True).start()
 

@@ -6,8 +6,9 @@ from string import Template
 
 from cyclegan_ms.evaluate.metrics import IMAGE_METRICS
 from cyclegan_ms.files import atomic_path
+from cyclegan_ms.model.losses import Term
 from cyclegan_ms.page import document, table_row
-from cyclegan_ms.training.progress import losses_of, read_metrics
+from cyclegan_ms.training.progress import loss_pairs, read_metrics
 
 __all__ = ["write_page"]
 
@@ -24,25 +25,25 @@ $samples
 <table>$environment</table>""")
 
 
-def write_page(output, rows: list[dict], domains, facts: dict[str, str]) -> None:
+def write_page(output, rows: list[dict], terms: list[Term], domains, facts: dict[str, str]) -> None:
     """Write index.html of a run folder; it is readable from disk.
 
     Args:
         output: the run folder, with config.yaml, samples and perhaps evaluation.jsonl.
         rows: the lines of metrics.jsonl.
+        terms: the losses to show.
         domains: names of A and B.
         facts: from `environment`.
     """
     output = Path(output)
     last = rows[-1]
-    losses = losses_of(last)
+    losses = loss_pairs(last, terms)
     body = _RUN.substitute(
         summary=f"Epoch {last['epoch']}, step {last['step']}, {last['step_s']:.2f} s a step, "
         f"learning rate {last['learning_rate']:.2g}.",
         a=html.escape(domains[0]),
         b=html.escape(domains[1]),
-        losses=table_row("th", losses)
-        + table_row("td", [f"{value:.3f}" for value in losses.values()]),
+        losses=table_row("th", losses) + table_row("td", losses.values()),
         evaluations=_evaluations(output / "evaluation.jsonl"),
         samples="\n".join(_figures(sorted((output / "samples").glob("epoch_*.png"), reverse=True))),
         config=html.escape((output / "config.yaml").read_text(encoding="utf-8")),

@@ -15,12 +15,15 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from cyclegan_ms.model.losses import Term
 
-__all__ = ["MEASURES", "Progress", "drop_lines", "losses_of", "read_metrics"]
+__all__ = ["MEASURES", "Progress", "drop_lines", "loss_pairs", "read_metrics"]
 
 log = logging.getLogger(__name__)
 
 MEASURES = ("learning_rate", "step_s", "images_per_s", "wait_share")
 """What a line of metrics.jsonl holds besides epoch, step and losses."""
+
+_BAR = "{desc} {percentage:3.0f}% |{bar}| {remaining} left{postfix}"
+"""80 columns have room for this, the losses, and 8 columns or more of the bar itself."""
 
 
 class Progress:
@@ -55,22 +58,22 @@ class Progress:
         self.path = Path(path)
         self.file = open(path, "ab")  # noqa: SIM115 - closed in __exit__
         self.batch_images, self.log_every, self.on_line = batch_images, log_every, on_line
-        self.keys: dict[str, list[str]] = {}
-        for term in terms:
-            self.keys.setdefault(term.short, []).append(term.key)
-        self.bar = tqdm(
-            total=steps, initial=start, unit="step", disable=not bar, dynamic_ncols=True
-        )
-        self.bar.set_description("compiling, up to a minute")
+        self.terms, self.keys = terms, _keys_by_name(terms)
+        self.left = steps - start
+        self.options = {"total": steps, "initial": start, "disable": not bar}
         self.redirect = ExitStack()
         self.window, self.epoch = _Mean(), _Mean()
+        self.begun: float | None = None
         self.times: list[float] = []
         self.waits: list[float] = []
         self.clock = time.perf_counter()
         self.wait = 0.0
         self.first_step_s: float | None = None
+        self.done = 0
 
     def __enter__(self):
+        self.bar = tqdm(**self.options, dynamic_ncols=True, bar_format=_BAR)
+        self.bar.set_description_str("compiling, up to a minute")
         if not self.bar.disable:  # keep log lines from tearing the bar
             self.redirect.enter_context(logging_redirect_tqdm())
         return self
@@ -111,14 +114,16 @@ class Progress:
         """Note a finished step."""
         now = time.perf_counter()
         seconds, self.clock = now - self.clock, now
+        self.left -= 1
         if self.first_step_s is None:
-            self.first_step_s = seconds
+            self.first_step_s, self.begun, self.done = seconds, now, 0
         else:
+            self.done += 1
             self.times.append(seconds)
             self.waits.append(self.wait)
         self.window.add(losses)
         self.epoch.add(losses)
-        self.bar.set_description(f"epoch {epoch}")
+        self.bar.set_description_str(f"epoch {epoch}")
         self.bar.set_postfix_str(self._brief(losses, seconds), refresh=False)
         self.bar.update()
 
@@ -128,7 +133,7 @@ class Progress:
             f"{short} {np.mean([losses[key] for key in keys]):.2f}"
             for short, keys in self.keys.items()
         ]
-        return " ".join([*parts, f"{self.batch_images / seconds:.1f} images/s"])
+        return " ".join([*parts, f"{seconds:.2f} s"])
 
     def write_line(self, epoch: int, step: int, learning_rate: float) -> None:
         """Write a line for the steps since the line before, if there are any."""
@@ -148,14 +153,43 @@ class Progress:
         self.window, self.times, self.waits = _Mean(), [], []
 
     def end_epoch(self, epoch: int, epochs: int) -> None:
-        """Log the epoch's mean losses in a line."""
-        text = "  ".join(f"{name} {value:.3f}" for name, value in self.epoch.values().items())
-        log.info("epoch %d/%d  %s", epoch, epochs, text)
+        """Log the epoch's mean losses in a line, of both directions where there are two.
+
+        Without a bar it also tells the seconds per step and the time left, with all that is done
+        between steps.
+        """
+        pairs = loss_pairs(self.epoch.values(), self.terms)
+        parts = [f"{name} {pair}" for name, pair in pairs.items()]
+        if self.bar.disable and self.begun is not None and self.done:
+            step_s = (time.perf_counter() - self.begun) / self.done
+            parts.append(f"{step_s:.2f} s/step")
+            if self.left:
+                parts.append(f"{tqdm.format_interval(self.left * step_s)} left")
+        log.info("epoch %d/%d  %s", epoch, epochs, "  ".join(parts))
         self.epoch = _Mean()
 
     def restart_clock(self) -> None:
         """Leave out of the step times what was done since the last step."""
         self.clock = time.perf_counter()
+
+
+def _keys_by_name(terms):
+    """Group the keys of loss terms by their short name: one key for each direction."""
+    keys: dict[str, list[str]] = {}
+    for term in terms:
+        keys.setdefault(term.short, []).append(term.key)
+    return keys
+
+
+def loss_pairs(values: dict[str, float], terms: list[Term]) -> dict[str, str]:
+    """Return the losses as they are shown: by short name, both directions as `0.31/0.29`.
+
+    Args:
+        values: losses by key.
+        terms: what they are.
+    """
+    groups = _keys_by_name(terms)
+    return {name: "/".join(f"{values[key]:.2f}" for key in keys) for name, keys in groups.items()}
 
 
 @dataclass
@@ -184,8 +218,3 @@ def drop_lines(path, size: int) -> None:
 def read_metrics(path) -> list[dict]:
     """Read the lines of a metrics file."""
     return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
-
-
-def losses_of(row: dict) -> dict[str, float]:
-    """Return the losses of a line of metrics.jsonl, by name."""
-    return {k: v for k, v in row.items() if k not in ("epoch", "step", *MEASURES)}

@@ -261,7 +261,8 @@ class Record:
                 self.board.picture(grid, step)
             rows = read_metrics(self.folder.metrics)
             draw_losses(rows, self.model.terms, self.folder.path / "losses.png")
-            write_page(self.folder.path, rows, self.config.data.domains, environment(self.device))
+            domains, facts = self.config.data.domains, environment(self.device)
+            write_page(self.folder.path, rows, self.model.terms, domains, facts)
         except Exception as error:
             log.warning("the report of epoch %d could not be made: %s", epoch, error)
 
