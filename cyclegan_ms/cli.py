@@ -91,8 +91,12 @@ def _add_device(add):
 
 
 def _add_generator(add):
-    add("--checkpoint", required=True, help="run folder, or a generator: .ckpt, .onnx, .mindir")
-    add("--direction", required=True, help="a2b, b2a, or by domains, such as apple2orange")
+    add(
+        "--checkpoint",
+        required=True,
+        help="run folder, or a generator: .ckpt, .onnx, .mindir, or PyTorch's .pth, .safetensors",
+    )
+    add("--direction", help="a2b, b2a, or by domains, such as apple2orange; a file may have one")
 
 
 def _check_checkpoint(path):
@@ -411,7 +415,7 @@ def convert_weights(argv=None):
         raise UserError(f"{output} exists already; nothing is overwritten")
     if not output.parent.is_dir():
         raise UserError(f"--output {output}: there is no folder {output.parent}")
-    if output.suffix not in (".ckpt", *pytorch):
+    if output.suffix.lower() not in (".ckpt", *pytorch):
         raise UserError(f"--output {output}: the ending must be .ckpt or one of {pytorch}")
 
     stop = StopRequest()
@@ -421,7 +425,7 @@ def convert_weights(argv=None):
     from cyclegan_ms.weights.checkpoint import save_generator
 
     stop.interrupt()
-    if output.suffix in pytorch:
+    if output.suffix.lower() in pytorch:
         spec = convert.export_pytorch(args.input, output)
         print(f"{output}: {spec.name}, {spec.blocks} blocks, for PyTorch")
         return

@@ -1,5 +1,6 @@
 """Weights across frameworks: PyTorch files of every age, the tutorial's checkpoints, bad files."""
 
+import argparse
 import json
 import os
 import pickle
@@ -15,7 +16,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from helpers import GENERATORS
+from helpers import GENERATORS, script
 from pytorch_reference import Discriminator, Generator
 
 import mindspore as ms
@@ -23,8 +24,9 @@ import mindspore as ms
 from cyclegan_ms.errors import UserError
 from cyclegan_ms.model.spec import GeneratorSpec
 from cyclegan_ms.model.tutorial import TutorialDiscriminator, TutorialGenerator
+from cyclegan_ms.translate import Translator
 from cyclegan_ms.weights.checkpoint import load_generator, save_generator
-from cyclegan_ms.weights.convert import export_pytorch, import_generator
+from cyclegan_ms.weights.convert import export_pytorch, import_generator, names_in
 from cyclegan_ms.weights.engines import load_engine
 from cyclegan_ms.weights.export import _write_onnx
 from cyclegan_ms.weights.torch_files import read_state_dict
@@ -83,7 +85,14 @@ def test_views_half_precision_and_safetensors(tmp_path, reference, images):
     from safetensors.torch import save_file
 
     save_file(reference.state_dict(), tmp_path / "g.safetensors")
-    assert_same_function(import_generator(tmp_path / "g.safetensors"), reference, images)
+    assert_same_function(import_generator(tmp_path / "g.safetensors", "a2b"), reference, images)
+    half = {name: value.bfloat16() for name, value in reference.state_dict().items()}
+    save_file(half, tmp_path / "half.safetensors")
+    torch.save(half, tmp_path / "half.pth")
+    for name in ("half.safetensors", "half.pth"):
+        for key, value in read_state_dict(tmp_path / name).items():
+            assert value.dtype == np.float32
+            assert np.array_equal(value, half[key].float().numpy())
 
 
 @pytest.mark.parametrize("ending", ["pth", "safetensors"])
@@ -95,7 +104,8 @@ def test_round_trip_is_exact(ending, tmp_path):
     if ending == "pth":
         state = torch.load(tmp_path / "g.pth", weights_only=True)
         Generator(w=4, blocks=6).load_state_dict(state, strict=True)
-    imported = import_generator(tmp_path / f"g.{ending}")
+    known = None if ending == "safetensors" else "b2a"
+    imported = import_generator(tmp_path / f"g.{ending}", known)
     if ending == "safetensors":
         assert (imported.spec.direction, imported.spec.domains) == ("b2a", ("cat", "dog"))
     with pytest.raises(UserError, match="nothing is overwritten"):
@@ -168,13 +178,19 @@ def broken(reference, tmp_path, kind):
     elif kind == "discriminator":
         torch.save(Discriminator(w=4).state_dict(), path)
     elif kind == "batchnorm":
-        torch.save({**reference.state_dict(), "model.2.weight": torch.ones(4)}, path)
+        norm = torch.nn.BatchNorm2d(4).state_dict()
+        torch.save({**reference.state_dict(), **{f"model.2.{n}": v for n, v in norm.items()}}, path)
+    elif kind == "affine":
+        torch.save({**reference.state_dict(), "model.2.weight": torch.full((4,), 1.5)}, path)
+    elif kind == "zero padding":
+        state = {
+            name.replace("conv_block.1", "conv_block.0").replace("conv_block.5", "conv_block.3"): v
+            for name, v in reference.state_dict().items()
+        }
+        torch.save(state, path)
     elif kind == "incomplete":
         state = dict(reference.state_dict())
         del state["model.4.bias"]
-        torch.save(state, path)
-    elif kind == "dropout":
-        state = {n.replace("block.5", "block.6"): v for n, v in reference.state_dict().items()}
         torch.save(state, path)
     elif kind == "numbers":
         torch.save({"epoch": 3, "loss": 0.5}, path)
@@ -192,8 +208,9 @@ def broken(reference, tmp_path, kind):
         ("discriminator", "a PatchGAN discriminator, not a ResNet generator"),
         ("batchnorm", "with batch normalisation"),
         ("incomplete", "1 parameters are missing, such as model.4.bias"),
-        ("dropout", "parameters are missing, such as model.10.conv_block.5.bias"),
-        ("numbers", "something else than a dictionary of tensors"),
+        ("affine", "whose instance normalisation has its own scale and shift"),
+        ("zero padding", "that pads with zeros; only reflection"),
+        ("numbers", "holds only epoch, loss, and no dictionary of tensors"),
     ],
 )
 def test_bad_files_get_a_sentence_and_nothing_is_written(kind, words, reference, tmp_path):
@@ -208,6 +225,126 @@ def test_bad_files_get_a_sentence_and_nothing_is_written(kind, words, reference,
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 2 and "Traceback" not in done.stderr
     assert not output.exists()
+
+
+def in_the_wild(reference, kind):
+    """A state as other programs save it, and what is said of it."""
+    state, other = reference.state_dict(), Generator(w=4, blocks=6).state_dict()
+    judge = Discriminator(w=4).state_dict()
+
+    def below(prefix, values):
+        return {f"{prefix}{name}": value for name, value in values.items()}
+
+    if kind == "dropout":
+        return below("", {n.replace("block.5", "block.6"): v for n, v in state.items()}), "dropout"
+    if kind == "compiled":
+        return below("_orig_mod.module.", state), "saved from several GPUs, saved from torch.compi"
+    if kind == "compiled the other way":
+        return below("module._orig_mod.", state), "saved from torch.compile"
+    if kind == "affine, untrained":
+        norms = {"model.2.weight": torch.ones(4), "model.2.bias": torch.zeros(4)}
+        return {**state, **norms}, "scale 1 and shift 0 of its normalisation left out"
+    if kind == "one of several networks":
+        return {**below("G_A.", state), **below("D_A.", judge)}, "called G_A"
+    if kind == "without the name model":
+        return {n.removeprefix("model."): v for n, v in state.items()}, "6 blocks"
+    if kind == "lightning":
+        values = {**below("generator.G_A.", state), **below("discriminator.D_A.", judge)}
+        return {
+            "epoch": 3, "pytorch-lightning_version": "2.4", "state_dict": values,
+            "hyper_parameters": argparse.Namespace(lr=2e-4, root=Path("data")),
+            "optimizer_states": [{"state": {0: {"exp_avg": torch.zeros(3)}}}],
+            "callbacks": {"ModelCheckpoint": {"best": torch.tensor(0.5), "score": np.float64(0.5)}},
+        }, "called generator.G_A"  # fmt: skip
+    if kind == "nested":
+        return {"model_state_dict": state, "epoch": torch.tensor(3)}, "6 blocks"
+    if kind == "averaged":
+        return {"params": other, "params_ema": state}, "its averaged weights"
+    assert kind == "pair"
+    return {"netG_A": state, "netG_B": other, "netD_A": judge}, "called netG_A"
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "before 1.6"])
+@pytest.mark.parametrize(
+    "kind",
+    ["dropout", "compiled", "compiled the other way", "affine, untrained", "averaged", "pair",
+     "one of several networks", "without the name model", "lightning", "nested"],
+)  # fmt: skip
+def test_files_of_other_programs(kind, zipped, reference, tmp_path, images):
+    state, words = in_the_wild(reference, kind)
+    path = tmp_path / "weights.CKPT"
+    torch.save(state, path, _use_new_zipfile_serialization=zipped)
+    imported = import_generator(path, "a2b")
+    assert words in imported.found
+    assert_same_function(imported, reference, images)
+
+
+def test_two_generators_in_one_file(reference, tmp_path, images):
+    other = Generator(w=4, blocks=6)
+    state = {"netG_A2B": reference.state_dict(), "netG_B2A": other.state_dict(), "epoch": 3}
+    torch.save(state, tmp_path / "both.pth")
+    for direction, network in (("a2b", reference), ("b2a", other)):
+        imported = import_generator(tmp_path / "both.pth", direction)
+        assert imported.spec.direction == direction
+        assert_same_function(imported, network, images)
+    words = "holds the generators netG_A2B, netG_B2A; --direction a2b or b2a takes one"
+    with pytest.raises(UserError, match=words):
+        import_generator(tmp_path / "both.pth")
+    torch.save({"first": state["netG_A2B"], "second": state["netG_B2A"]}, tmp_path / "x.pth")
+    with pytest.raises(UserError, match="holds the generators first, second; save one alone"):
+        import_generator(tmp_path / "x.pth", "a2b")
+    torch.save(
+        {"netD": Discriminator(w=4).state_dict(), "opt": {"a": torch.ones(1)}}, tmp_path / "d"
+    )
+    with pytest.raises(UserError, match=r"below netD, opt, such as .*, not a ResNet gen"):
+        import_generator(tmp_path / "d", "a2b")
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize(
+    "name,direction",
+    [
+        ("latest_net_G_A", "a2b"), ("latest_net_G_B", "b2a"), ("200_net_G_B", "b2a"),
+        ("netG_A2B", "a2b"), ("netG_B2A", "b2a"), ("G_AB_100", "a2b"), ("G_BA_100", "b2a"),
+        ("generator_b2a", "b2a"), ("Generator-A2B", "a2b"), ("G_B_20", "b2a"), ("g_b_6", "b2a"),
+        ("genB2A", "b2a"), ("gen_AB", "a2b"), ("G_YtoX", "b2a"), ("G_XtoY", "a2b"),
+        ("NETG_B2A_epoch12", "b2a"), ("b2a", "b2a"), ("G_B_to_A", "b2a"),
+        ("latest_net_G", ""), ("generator", ""), ("banana", ""), ("F", ""), ("G_AB_G_BA", ""),
+        ("netD_A", ""), ("a_b", ""),
+    ],
+)  # fmt: skip
+def test_directions_by_the_names_of_files(name, direction):
+    assert names_in(name) == (direction, ("a", "b"))
+
+
+def test_a_direction_that_nothing_tells_is_asked_for(reference, tmp_path):
+    torch.save(reference.state_dict(), tmp_path / "weights.pth")
+    words = "neither its content nor its name tells the direction; give --direction a2b or b2a"
+    with pytest.raises(UserError, match=words):
+        import_generator(tmp_path / "weights.pth")
+    with pytest.raises(UserError, match=words):
+        Translator.load(tmp_path / "weights.pth")
+    assert Translator.load(tmp_path / "weights.pth", "b2a").spec.direction == "b2a"
+
+
+def test_translation_and_export_take_foreign_files(reference, tmp_path, images):
+    torch.save(reference.state_dict(), tmp_path / "horse2zebra.pth")
+    x = images(1, 3, 32)
+    with torch.no_grad():
+        expected = reference(torch.from_numpy(x)).numpy()
+    for direction in (None, "a2b", "horse2zebra"):
+        translator = Translator.load(tmp_path / "horse2zebra.pth", direction)
+        assert np.abs(translator.pixels(x) - expected).max() < 1e-4
+    with pytest.raises(UserError, match="does not translate b2a; --direction can be a2b, horse2z"):
+        Translator.load(tmp_path / "horse2zebra.pth", "b2a")
+    done = script("export", "--checkpoint", tmp_path / "horse2zebra.pth", "--format", "onnx",
+                  "--output", tmp_path / "g.onnx")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "PyTorch ResNet generator, 6 blocks, width 4" in done.stderr
+    translator = Translator.load(tmp_path / "g.onnx")
+    assert np.abs(translator.pixels(x) - expected).max() < 1e-4
+    tutorial = Translator.load(SMALL_TUTORIAL)
+    assert (tutorial.spec.variant, tutorial.spec.direction) == ("tutorial", "a2b")
 
 
 def test_writing_pth_without_pytorch_says_what_to_install(tmp_path, monkeypatch):
@@ -327,7 +464,7 @@ NEST = b"K\x01" + b"2\x86" * 200  # (1, 1), and 200 times a pair of what was mad
 def test_a_nest_of_shared_tuples_does_not_hang(stream, tmp_path):
     """Doubled 200 times, comparing or printing one takes for ever."""
     began = time.monotonic()
-    with pytest.raises(UserError, match=r"or damaged|something else"):
+    with pytest.raises(UserError, match=r"or damaged|no dictionary of tensors"):
         read_state_dict(zipped(tmp_path / "x.pth", stream))
     assert time.monotonic() - began < 5
 

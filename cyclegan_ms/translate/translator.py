@@ -63,13 +63,16 @@ class Translator:
         self._said_tiles = self._said_size = False
 
     @classmethod
-    def load(cls, checkpoint, direction: str, size: int = 0, tile: int = 0) -> "Translator":
+    def load(
+        cls, checkpoint, direction: str | None = None, size: int = 0, tile: int = 0
+    ) -> "Translator":
         """Load a generator from a run folder or a file.
 
         Args:
             checkpoint: a run folder with g_ab.ckpt and g_ba.ckpt, or one such file, or one that
-                was exported as `.onnx` or `.mindir`.
-            direction: a2b, b2a, or by the domains' names, such as apple2orange.
+                was exported as `.onnx` or `.mindir`, or one of PyTorch.
+            direction: a2b, b2a, or by the domains' names, such as apple2orange; None for a file,
+                which has one direction.
             size: as for the class.
             tile: as for the class.
 
@@ -85,16 +88,17 @@ class Translator:
                 raise UserError(f"{checkpoint}: not a finished run, it has no {missing[0]}")
         else:
             files = [checkpoint]
-        found = [read_engine(path) for path in files]
+        found = [read_engine(path, direction if direction in FILES else None) for path in files]
+        if direction is None and len(found) == 1:
+            return cls(found[0][1](), size, tile)
         # By a2b and b2a first: domains may be called a and b, in either order.
         for word in ("direction", "name"):
             for spec, make in found:
                 if direction == getattr(spec, word):
                     return cls(make(), size, tile)
         offered = dict.fromkeys(word for spec, _ in found for word in (spec.direction, spec.name))
-        raise UserError(
-            f"{checkpoint} does not translate {direction}; --direction can be {', '.join(offered)}"
-        )
+        fault = f"does not translate {direction}" if direction else "translates in two directions"
+        raise UserError(f"{checkpoint} {fault}; --direction can be {', '.join(offered)}")
 
     def __call__(self, image):
         """Translate an image or array into one of the same size and kind.

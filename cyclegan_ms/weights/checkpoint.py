@@ -17,6 +17,7 @@ __all__ = [
     "read_checkpoint",
     "read_generator",
     "save_generator",
+    "take_description",
 ]
 
 METADATA = "cyclegan_ms"
@@ -57,10 +58,18 @@ def read_generator(path) -> tuple[GeneratorSpec, dict]:
     Raises:
         UserError: the file is missing, damaged, or not a generator of this package.
     """
-    parameters = read_checkpoint(path)
-    if METADATA not in parameters:
+    return take_description(read_checkpoint(path), path)
+
+
+def take_description(stored: dict, path) -> tuple[GeneratorSpec, dict]:
+    """Split what `read_checkpoint` read from a file into the description and the parameters.
+
+    Raises:
+        UserError: it is not a generator of this package.
+    """
+    if METADATA not in stored:
         raise UserError(f"{path}: a checkpoint, but not a generator saved by cyclegan_ms")
-    return GeneratorSpec.from_json(parameters.pop(METADATA), path), parameters
+    return GeneratorSpec.from_json(stored.pop(METADATA), path), stored
 
 
 def load_generator(path: str | Path) -> tuple[nn.Cell, GeneratorSpec]:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 import mindspore as ms
 from mindspore import nn
@@ -14,9 +16,9 @@ from cyclegan_ms.errors import UserError, program
 from cyclegan_ms.files import atomic_path, check_readable
 from cyclegan_ms.model.spec import GeneratorSpec
 from cyclegan_ms.weights.checkpoint import METADATA, load_generator, read_checkpoint
-from cyclegan_ms.weights.torch_files import read_state_dict
+from cyclegan_ms.weights.torch_files import is_pytorch, is_safetensors, read_state_dict
 
-__all__ = ["Imported", "export_pytorch", "import_generator"]
+__all__ = ["Imported", "export_pytorch", "import_generator", "is_torch", "names_in"]
 
 
 @dataclass
@@ -29,51 +31,83 @@ class Imported:
 
 
 def import_generator(
-    path, direction: str | None = None, domains=None, blocks: int | None = None
+    path,
+    direction: str | None = None,
+    domains=None,
+    blocks: int | None = None,
+    otherwise: str | None = None,
 ) -> Imported:
-    """Read a generator from a file of another program.
+    """Read a generator from a file of another program, whatever its ending is.
 
     Args:
-        path: a PyTorch state dict (.pth, .pt), a .safetensors file with the same names, or a
-            checkpoint saved by the tutorial's notebook (.ckpt).
+        path: a file of PyTorch or .safetensors with the reference's names, alone or among others,
+            or a checkpoint saved by the tutorial's notebook.
         direction: a2b or b2a; None takes it from the file's content or name.
         domains: names of A and B; None takes them from a name such as horse2zebra.pth.
         blocks: how often a shared block is applied (the tutorial: 9), which a file does not say.
+        otherwise: the direction where neither content nor name of the file tells it.
 
     Raises:
-        UserError: the file is damaged, holds something else, or would have to be executed.
+        UserError: the file is damaged, holds something else, would have to be executed, or nothing
+            tells its direction.
     """
     path = Path(path)
     check_readable(path)
-    imported = _from_tutorial(path, blocks) if path.suffix == ".ckpt" else _from_pytorch(path)
-    guessed_direction, guessed_domains = _guess(path)
-    if path.suffix == ".safetensors":
-        note = _safetensors_note(path)
-        guessed_direction = note.get("direction", guessed_direction)
-        guessed_domains = note.get("domains", " ".join(guessed_domains)).split()
+    if is_torch(path):
+        imported = _from_pytorch(path, direction or otherwise)
+    else:
+        imported = _from_tutorial(path, blocks)
+    known, (named_direction, named_domains) = imported.spec.direction, names_in(path.stem)
+    note = _safetensors_note(path) if is_safetensors(path) else {}
+    found = note.get("direction") or known or named_direction or otherwise
+    if not (direction or found):
+        raise UserError(
+            f"{path}: neither its content nor its name tells the direction; give --direction a2b "
+            f"or b2a"
+        )
     spec = replace(
         imported.spec,
-        direction=direction or imported.spec.direction or guessed_direction,
-        domains=tuple(domains or guessed_domains),
+        direction=direction or found,
+        domains=tuple(domains or note.get("domains", "").split() or named_domains),
     )
     return Imported(imported.generator, spec, imported.found)
 
 
+def is_torch(path) -> bool:
+    """Return whether a file is PyTorch's or .safetensors: by its content, else by its ending."""
+    path = Path(path)
+    return is_pytorch(path) or is_safetensors(path) or path.suffix.lower() != ".ckpt"
+
+
 def _safetensors_note(path):
     """Read what `export_pytorch` noted in a file."""
-    from safetensors import safe_open
-
     with safe_open(path, "np") as file:
         return file.metadata() or {}
 
 
-def _guess(path):
-    """Guess direction and domains from a file's name."""
-    words = re.fullmatch(r"([A-Za-z]+)2([A-Za-z]+)(_pretrained)?", path.stem)
-    if words:
-        return "a2b", (words[1], words[2])
-    backwards = re.search(r"net_G_B$|(^|_)g_b(a|_|$)", path.stem)
-    return ("b2a" if backwards else "a2b"), ("a", "b")
+def _pattern(source, target):
+    """Return a pattern of names that say: from one of these letters to one of those."""
+    generator = r"(?:^|_)(?:net_?)?(?:rg|g|gen|generator)_?"  # and behind it the letters
+    both = rf"[{source}]_?(?:2|to){{}}_?[{target}]"
+    ways = (generator + both.format("?"), generator + source[0], "(?:^|_)" + both.format(""))
+    return rf"(?:{'|'.join(ways)})(?:_|$)"
+
+
+_DIRECTIONS = {"a2b": _pattern("ax", "by"), "b2a": _pattern("by", "ax")}
+
+
+def names_in(text: str) -> tuple[str, tuple[str, str]]:
+    """Return the direction, or "", and the domains that a file's or a network's name tells.
+
+    Knows the conventions of the published CycleGAN packages: latest_net_G_B, netG_B2A, G_BA_100,
+    generator_b2a, G_YtoX, horse2zebra.
+    """
+    words = re.sub(r"[^a-z0-9]+", "_", text.lower())
+    told = [way for way, pattern in _DIRECTIONS.items() if re.search(pattern, words)]
+    if len(told) == 1:
+        return told[0], ("a", "b")
+    domains = re.fullmatch(r"([A-Za-z]{2,})2([A-Za-z]{2,})(?:_pretrained)?", text)
+    return ("a2b", (domains[1], domains[2])) if domains else ("", ("a", "b"))
 
 
 def _fill(generator, values, path):
@@ -154,45 +188,33 @@ def _describe(values):
     """Say in a few words what a set of parameters most likely is."""
     if not values:
         return "holds no parameters"
-    names = set(values)
-    if any(name.startswith("model.model.") for name in names):
+    plain = {".".join(p for p in n.split(".") if p not in _WRAPPERS): n for n in values}
+    if any(re.search(r"(^|\.)model\.model\.(0|1\.model)\.", name) for name in plain):
         return "a U-Net generator"
-    if any("net_d_" in name for name in names):
+    if any("net_d_" in name for name in plain):
         return "a discriminator of the tutorial's notebook"
-    first = values.get("model.0.weight")
+    first = values[plain["model.0.weight"]] if "model.0.weight" in plain else None
     if first is not None and first.shape[2:] == (4, 4):
         return "a PatchGAN discriminator"
-    return f"holds {len(values)} parameters such as {min(names)}"
+    tops = list(dict.fromkeys(name.split(".")[0] for name in plain))
+    if len(tops) > 1 and any("." in name for name in plain):
+        return f"holds {len(values)} parameters below {', '.join(tops[:6])}, such as {min(plain)}"
+    return f"holds {len(values)} parameters such as {min(plain)}"
 
 
 # ------------------------------------------------------------------------------- PyTorch files
 
 
-def _from_pytorch(path):
-    values = read_state_dict(path)
-    prefixed = bool(values) and all(name.startswith("module.") for name in values)
-    if prefixed:
-        values = {name.removeprefix("module."): value for name, value in values.items()}
-    # Older files hold running statistics, which instance normalisation never used.
-    running = ("running_mean", "running_var", "num_batches_tracked")
-    tracked = [name for name in values if name.endswith(running)]
-    values = {name: value for name, value in values.items() if name not in tracked}
-
+def _from_pytorch(path, direction):
+    stored = read_state_dict(path)
+    prefix, values, notes = _chosen(path, stored, direction)
+    values, more = _plain(path, values)
     numbers = {int(m[1]) for m in (re.match(r"model\.(\d+)\.conv_block\.", n) for n in values) if m}
-    stem = values.get("model.1.weight")
-    if not numbers or stem is None or stem.shape[2:] != (7, 7):
-        raise UserError(f"{path}: {_describe(values)}, not a ResNet generator")
-    affine = values.get("model.2.weight")
-    if affine is not None and affine.ndim == 1:
-        raise UserError(
-            f"{path}: a ResNet generator with batch normalisation; only instance normalisation "
-            f"without parameters is supported"
-        )
-    last = values.get(f"model.{10 + len(numbers) + 7}.weight")
+    stem, last = values["model.1.weight"], values.get(f"model.{10 + len(numbers) + 7}.weight")
     if last is None or numbers != set(range(10, 10 + len(numbers))):
-        raise UserError(f"{path}: {_describe(values)}, not a whole ResNet generator")
+        raise UserError(f"{path}: {_describe(stored)}, not a whole ResNet generator")
     spec = GeneratorSpec(
-        direction="",
+        direction=names_in(prefix)[0],
         domains=("a", "b"),
         in_channels=stem.shape[1],
         out_channels=last.shape[0],
@@ -201,12 +223,95 @@ def _from_pytorch(path):
     )
     generator = spec.build()
     _check_names(path, values, {name for name, _ in generator.parameters_and_names()})
-    notes = ["saved from several GPUs"] if prefixed else []
+    found = ["PyTorch ResNet generator", f"{spec.blocks} blocks, width {spec.width}", *notes, *more]
+    return Imported(_fill(generator, values, path), spec, ", ".join(found))
+
+
+_WRAPPERS = {"module": "saved from several GPUs", "_orig_mod": "saved from torch.compile"}
+"""Parts of names that PyTorch puts around a network, in any order."""
+_CONTAINERS = {"state_dict", "model_state_dict", "state", "model", "net", "network", "weights",
+               "params", "params_ema", "ema", "module"}  # fmt: skip
+
+
+def _chosen(path, stored, direction):
+    """Pick the generator among the networks in a file.
+
+    Returns what stands in front of its names, its arrays by the reference's names, and notes.
+    Raises UserError if there is none, or several and `direction` does not tell which.
+    """
+    notes = [
+        words
+        for part, words in _WRAPPERS.items()
+        if any(part in name.split(".") for name in stored)
+    ]
+    networks: dict[str, dict[str, np.ndarray]] = {}
+    for name, array in stored.items():
+        plain = ".".join(part for part in name.split(".") if part not in _WRAPPERS)
+        match = re.fullmatch(r"(.*?)(?:model\.)?(\d+\..*)", plain)
+        prefix, rest = match.groups() if match else ("", plain)
+        networks.setdefault(prefix, {})[f"model.{rest}"] = array
+    generators = {prefix: arrays for prefix, arrays in networks.items() if _is_generator(arrays)}
+    if not generators:
+        raise UserError(f"{path}: {_describe(stored)}, not a ResNet generator")
+    averaged = {prefix for prefix in generators if "ema" in re.split(r"[._]", prefix.lower())}
+    if averaged and len(averaged) < len(generators):
+        generators = {prefix: generators[prefix] for prefix in averaged}
+        notes.append("its averaged weights")
+    if len(generators) > 1 and direction:
+        fitting = {p: arrays for p, arrays in generators.items() if names_in(p)[0] == direction}
+        generators = fitting if len(fitting) == 1 else generators
+    if len(generators) > 1:
+        names = ", ".join(sorted(prefix.rstrip(".") for prefix in generators))
+        ways = {names_in(prefix)[0] for prefix in generators}
+        advice = "--direction a2b or b2a takes one" if ways == {"a2b", "b2a"} else "save one alone"
+        raise UserError(f"{path}: holds the generators {names}; {advice}")
+    ((prefix, values),) = generators.items()
+    shown = ".".join(part for part in prefix.split(".") if part and part not in _CONTAINERS)
+    return prefix, values, notes + ([f"called {shown}"] if shown else [])
+
+
+def _is_generator(arrays):
+    stem = arrays.get("model.1.weight")
+    blocks = any(".conv_block." in name for name in arrays)
+    return stem is not None and stem.shape[2:] == (7, 7) and blocks
+
+
+def _plain(path, values):
+    """Return a generator's arrays without what translation does not use, and notes.
+
+    Raises UserError if its normalisation or padding is of a kind that this package does not have.
+    """
+    notes = []
+    # Older files hold running statistics, which instance normalisation never used.
+    running = ("running_mean", "running_var", "num_batches_tracked")
+    tracked = [name for name in values if name.endswith(running)]
+    values = {name: value for name, value in values.items() if name not in tracked}
+    # Where dropout stands between them, the second convolution of a block is number 6, not 5.
+    if any(".conv_block.6.weight" in name and value.ndim == 4 for name, value in values.items()):
+        renumbered = {"conv_block.6.": "conv_block.5.", "conv_block.7.": "conv_block.6."}
+        for theirs, ours in renumbered.items():
+            values = {name.replace(theirs, ours): value for name, value in values.items()}
+        notes.append("dropout, which only training uses, left out")
+    if any(".conv_block.0." in name for name in values):
+        raise UserError(
+            f"{path}: a ResNet generator that pads with zeros; only reflection is supported"
+        )
+    scales = [n for n, value in values.items() if n.endswith(".weight") and value.ndim == 1]
+    affine = {name: value for n in scales for name, value in values.items()
+              if name in (n, n.removesuffix("weight") + "bias")}  # fmt: skip
+    if affine and tracked:
+        raise UserError(
+            f"{path}: a ResNet generator with batch normalisation; only instance normalisation "
+            f"without parameters is supported"
+        )
+    if any((value != name.endswith(".weight")).any() for name, value in affine.items()):
+        raise UserError(
+            f"{path}: a ResNet generator whose instance normalisation has its own scale and shift; "
+            f"only that without parameters is supported"
+        )
     notes += ["unused running statistics left out"] if tracked else []
-    found = ", ".join(
-        ["PyTorch ResNet generator", f"{spec.blocks} blocks, width {spec.width}", *notes]
-    )
-    return Imported(_fill(generator, values, path), spec, found)
+    notes += ["scale 1 and shift 0 of its normalisation left out"] if affine else []
+    return {name: value for name, value in values.items() if name not in affine}, notes
 
 
 # ------------------------------------------------------------------------------ and back again
@@ -230,12 +335,11 @@ def export_pytorch(checkpoint, path) -> GeneratorSpec:
         raise UserError(f"{checkpoint}: the tutorial variant has no counterpart in PyTorch")
     values = {name: p.asnumpy() for name, p in generator.parameters_and_names()}
     note = {"direction": spec.direction, "domains": " ".join(spec.domains)}
-    if path.suffix == ".safetensors":
-        from safetensors.numpy import save_file
-
+    ending = path.suffix.lower()
+    if ending == ".safetensors":
         with atomic_path(path) as temporary:
             save_file(values, temporary, note)
-    elif path.suffix in (".pth", ".pt"):
+    elif ending in (".pth", ".pt"):
         try:
             import torch
         except ImportError as error:

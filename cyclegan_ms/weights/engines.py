@@ -1,5 +1,6 @@
 """What computes a generator: MindSpore from a checkpoint, a MindIR graph, or onnxruntime."""
 
+import logging
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,13 @@ from cyclegan_ms.device import quiet_mindspore
 from cyclegan_ms.errors import UserError
 from cyclegan_ms.files import check_readable
 from cyclegan_ms.model.spec import GeneratorSpec
-from cyclegan_ms.weights.checkpoint import METADATA, build_generator, read_generator
+from cyclegan_ms.weights.checkpoint import (
+    METADATA,
+    build_generator,
+    read_checkpoint,
+    take_description,
+)
+from cyclegan_ms.weights.convert import import_generator, is_torch
 
 __all__ = [
     "Engine",
@@ -26,6 +33,8 @@ __all__ = [
     "read_engine",
     "require_onnx",
 ]
+
+log = logging.getLogger(__name__)
 
 
 class Engine(Protocol):
@@ -41,7 +50,11 @@ class Engine(Protocol):
 
 
 def load_engine(path) -> Engine:
-    """Load the engine for a generator's file: `.onnx`, `.mindir`, or our own checkpoint.
+    """Load the engine for a generator's file.
+
+    Args:
+        path: our own checkpoint, an exported `.onnx` or `.mindir`, or a file of another program
+            that `import_generator` takes.
 
     Raises:
         UserError: the file is missing, damaged or of another kind, or a package is missing.
@@ -49,8 +62,12 @@ def load_engine(path) -> Engine:
     return read_engine(path)[1]()
 
 
-def read_engine(path) -> tuple[GeneratorSpec, Callable[[], Engine]]:
+def read_engine(path, direction: str | None = None) -> tuple[GeneratorSpec, Callable[[], Engine]]:
     """Read a generator's file; return its description, and what makes the engine of it.
+
+    Args:
+        path: as for `load_engine`.
+        direction: a2b or b2a, for a file of another program that does not tell.
 
     Raises:
         UserError: as `load_engine`.
@@ -61,7 +78,12 @@ def read_engine(path) -> tuple[GeneratorSpec, Callable[[], Engine]]:
     if ending in (".onnx", ".mindir"):
         engine: Engine = OnnxEngine(path) if ending == ".onnx" else MindIREngine(path)
         return engine.spec, lambda: engine
-    spec, parameters = read_generator(path)
+    stored = {} if is_torch(path) else read_checkpoint(path)
+    if METADATA not in stored:
+        imported = import_generator(path, otherwise=direction)
+        log.info("%s: %s", path, imported.found)
+        return imported.spec, lambda: MindSporeEngine(imported.generator, imported.spec)
+    spec, parameters = take_description(stored, path)
     return spec, lambda: MindSporeEngine(build_generator(spec, parameters, path), spec)
 
 
