@@ -11,6 +11,8 @@ import numpy as np
 import mindspore as ms
 from mindspore import nn, ops
 
+from cyclegan_ms.model.operators import for_cpu
+
 __all__ = ["LeanConv2d", "LeanConvolution", "NarrowConv2d"]
 
 
@@ -29,11 +31,11 @@ class LeanConv2d(nn.Conv2d):
 
     def __init__(self, in_channels, out_channels, kernel_size, convolution=None, **kwargs):
         super().__init__(in_channels, out_channels, kernel_size, pad_mode="valid", **kwargs)
-        self.on_cpu = ms.get_context("device_target") == "CPU"
+        self.lean = for_cpu()
         self.convolution = convolution or LeanConvolution(in_channels, out_channels, kernel_size)
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
-        if not self.on_cpu or x.dtype != ms.float32:
+        if not self.lean or x.dtype != ms.float32:
             return super().construct(x)
         return ops.bias_add(self.convolution(x, self.weight), self.bias)
 
@@ -114,7 +116,7 @@ class NarrowConv2d(nn.Conv2d):
 
     def __init__(self, in_channels, out_channels, kernel_size, **kwargs):
         super().__init__(in_channels, out_channels, kernel_size, pad_mode="valid", **kwargs)
-        self.on_cpu = ms.get_context("device_target") == "CPU"
+        self.turned = for_cpu()
         self.lost = kernel_size - 1
         self.transposed = ops.Conv2DTranspose(
             in_channels, kernel_size, pad_mode="pad", pad=(self.lost,) * 4
@@ -122,7 +124,7 @@ class NarrowConv2d(nn.Conv2d):
         self.turn = _Turn(kernel_size)
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
-        if not self.on_cpu or x.dtype != ms.float32:
+        if not self.turned or x.dtype != ms.float32:
             return super().construct(x)
         n, _, h, w = x.shape
         shape = (n, self.out_channels, h - self.lost, w - self.lost)

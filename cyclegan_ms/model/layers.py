@@ -16,6 +16,7 @@ import mindspore as ms
 from mindspore import nn, ops
 
 from cyclegan_ms.model.convolutions import LeanConv2d, NarrowConv2d
+from cyclegan_ms.model.operators import for_cpu
 
 __all__ = [
     "Fork",
@@ -49,12 +50,12 @@ class InstanceNorm(nn.Cell):
         self.channels = channels
         # CPU has no InstanceNorm kernel, and GroupNorm costs a third of a step there. Folding the
         # batch into the channels makes batch statistics those of a single image.
-        self.fold = ms.get_context("device_target") == "CPU"
+        self.fold = for_cpu()
         self.batch_norm = ops.BatchNorm(is_training=True, epsilon=EPSILON)
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
         if not self.fold:
-            return ops.group_norm(x, self.channels)
+            return ops.group_norm(x, self.channels, eps=EPSILON)
         n, c, h, w = x.shape
         # BatchNorm writes running statistics into its last two inputs. Graph mode merges equal
         # constants, so each of the four needs a different value: a merged pair is overwritten
@@ -70,14 +71,13 @@ class InstanceNorm(nn.Cell):
 
 
 class Tanh(nn.Cell):
-    """Compute tanh to float32's precision: MindSpore's own is off by up to 1e-4 on CPU."""
+    """Compute tanh to float32's precision: MindSpore's own is off by up to 1e-4 on CPU.
 
-    def __init__(self):
-        super().__init__()
-        self.on_cpu = ms.get_context("device_target") == "CPU"
+    The same on every device, for an exported file may be run on another one.
+    """
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
-        return 2 * ops.sigmoid(2 * x) - 1 if self.on_cpu else ops.tanh(x)
+        return 2 * ops.sigmoid(2 * x) - 1
 
 
 # ------------------------------------------------------------------------ what a layer is

@@ -13,8 +13,9 @@ from mindspore import nn
 from cyclegan_ms.errors import UserError
 from cyclegan_ms.files import atomic_path
 from cyclegan_ms.model.layers import Fork, Join, Layer, layers_of
+from cyclegan_ms.model.operators import plain_operators
 from cyclegan_ms.model.spec import GeneratorSpec
-from cyclegan_ms.weights.checkpoint import METADATA
+from cyclegan_ms.weights.checkpoint import METADATA, build_generator
 from cyclegan_ms.weights.engines import Engine, MindIREngine, OnnxEngine, require_onnx
 
 __all__ = ["TOLERANCE", "export_generator", "largest_difference"]
@@ -80,18 +81,20 @@ def largest_difference(generator: nn.Cell, engine: Engine) -> float:
 def _write_mindir(generator, spec, path):
     from mindspore.train.mind_ir_pb2 import ModelProto
 
+    with plain_operators():  # the file may run where CPU's own forms are slow, or unknown
+        plain = build_generator(spec, dict(generator.parameters_and_names()), path)
     anything = ms.Tensor(shape=[None, spec.in_channels, None, None], dtype=ms.float32)
     mode = ms.get_context("mode")
     ms.set_context(mode=ms.GRAPH_MODE)  # the exporter wants it
     model = ModelProto()
     # The exporter refuses paths with spaces, `+`, `=` or letters beyond ASCII.
     with tempfile.TemporaryDirectory(dir=_plain_folder()) as folder:
-        plain = Path(folder, "g.mindir")
+        file = Path(folder, "g.mindir")
         try:
-            ms.export(generator, anything, file_name=str(plain), file_format="MINDIR")
+            ms.export(plain, anything, file_name=str(file), file_format="MINDIR")
         finally:
             ms.set_context(mode=mode)
-        model.ParseFromString(plain.read_bytes())
+        model.ParseFromString(file.read_bytes())
     if hasattr(model.user_info, "add"):  # a list of pairs before MindSpore 2.10
         model.user_info.add(key=METADATA, value=spec.to_json())
     else:
