@@ -1,10 +1,11 @@
 """Mixed precision: float16 with a loss scale."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers import tiny
+from helpers import generator, tiny
 
 import mindspore as ms
 from mindspore import nn
@@ -12,10 +13,13 @@ from mindspore import nn
 from cyclegan_ms.config import DeviceConfig
 from cyclegan_ms.device import setup_device
 from cyclegan_ms.errors import UserError
+from cyclegan_ms.model.convolutions import LeanConv2d, NarrowConv2d
+from cyclegan_ms.model.layers import InstanceNorm, Tanh
+from cyclegan_ms.model.operators import plain_operators
 from cyclegan_ms.training import train
 from cyclegan_ms.training.cyclegan import CycleGAN, build_networks
 from cyclegan_ms.training.state import load_state
-from cyclegan_ms.training.steps import ScaledStep
+from cyclegan_ms.training.steps import ScaledStep, in_precision
 
 O2 = DeviceConfig(amp="O2")
 
@@ -54,6 +58,33 @@ def test_no_scale_mends_a_gradient_that_is_not_finite(step):
     assert step.scaler.scale_value.item() == 1
     assert not step(ms.Tensor(np.inf, ms.float32))[1].asnumpy()
     assert step.network.weight.item() == 1.0
+
+
+@pytest.mark.parametrize("amp", ["O2", "bf16"])
+@pytest.mark.parametrize("operators", [nullcontext, plain_operators])
+def test_normalisation_stays_in_float32(mode, rng, operators, amp):
+    """Of values that lower precision has exactly, and whose squares are beyond float16."""
+    x = 16.0 * rng.integers(0, 256, (2, 4, 16, 16))
+    mean, variance = x.mean((2, 3), keepdims=True), x.var((2, 3), keepdims=True)
+    expected = (x - mean) / np.sqrt(variance + 1e-5)
+    with operators():
+        network = in_precision(nn.SequentialCell(InstanceNorm(4)), amp)
+    y = network(ms.Tensor(x, ms.float32))
+    assert variance.min() > 65504
+    assert np.abs(y.asnumpy() - expected).max() < 2e-6
+
+
+@pytest.mark.parametrize("amp", ["O2", "bf16"])
+def test_what_stays_in_float32(amp):
+    low = "fp16" if amp == "O2" else "bf16"
+    network = in_precision(generator("paper-3to3"), amp)
+    kept = {"fp32": set(), low: set()}
+    for _, cell in network.cells_and_names():
+        for flag, kinds in kept.items():
+            if cell.get_flags().get(flag):
+                kinds.add(type(cell))
+    assert kept["fp32"] == {InstanceNorm, Tanh}
+    assert {nn.Conv2d, nn.Conv2dTranspose, LeanConv2d, NarrowConv2d} <= kept[low]
 
 
 def test_losses_are_those_of_float32_but_for_rounding(images):

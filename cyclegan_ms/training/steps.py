@@ -4,6 +4,7 @@ import mindspore as ms
 from mindspore import nn, ops
 
 from cyclegan_ms.device import quiet_mindspore
+from cyclegan_ms.model.layers import InstanceNorm, Tanh
 from cyclegan_ms.model.losses import GeneratorLoss
 
 __all__ = ["CheckedStep", "GeneratorStep", "ScaledStep", "adam", "in_precision"]
@@ -86,6 +87,8 @@ class _ScaledLoss(nn.Cell):
 def in_precision(network: nn.Cell, amp: str) -> nn.Cell:
     """Return the network computing as `amp` says, with inputs and outputs in float32.
 
+    Normalisations and tanh stay in float32: in float16 squares overflow from 256 on.
+
     Args:
         network: any.
         amp: O0 for float32, O2 for float16, bf16 for bfloat16.
@@ -93,7 +96,12 @@ def in_precision(network: nn.Cell, amp: str) -> nn.Cell:
     if amp == "O0":
         return network
     kind = {"O2": ms.float16, "bf16": ms.bfloat16}[amp]
-    return ms.amp.auto_mixed_precision(network, "O2", dtype=kind)
+    network = ms.amp.auto_mixed_precision(network, "O2", dtype=kind)
+    # Not by a black list of MindSpore's: it drops a layer that a `SequentialCell` uses twice.
+    for _, cell in network.cells_and_names():
+        if isinstance(cell, InstanceNorm | Tanh):
+            cell.to_float(ms.float32)
+    return network
 
 
 def adam(cells, rates: list[float], beta1: float, epsilon: float) -> nn.Adam:
