@@ -18,6 +18,7 @@ __all__ = [
     "Device",
     "WorkerLost",
     "check_precision",
+    "compute_exactly",
     "environment",
     "free_memory",
     "guard_onednn",
@@ -222,6 +223,7 @@ def setup_device(
         ms.set_device("CPU")
     else:
         ms.set_device(target, device_id)
+        compute_exactly(target)  # before workers join: their communication heeds it too
     ms.set_context(mode=ms.GRAPH_MODE if mode == "graph" else ms.PYNATIVE_MODE)
     device = Device(target, *_join_workers()) if join else Device(target)
     if seed is not None:
@@ -230,6 +232,30 @@ def setup_device(
     place = f", worker {device.rank} of {device.workers}" if join else ""
     log.info("MindSpore %s on %s%s, %s mode%s", ms.__version__, target, why, mode, place)
     return device
+
+
+def compute_exactly(target: str) -> None:
+    """Make `Ascend` or `GPU` compute float32 in float32, and the same numbers every time.
+
+    MindSpore's defaults are quicker: convolutions round their inputs to 11 bits (TF32, HF32), some
+    Ascend products take float16, and sums of several threads depend on who comes first.
+    """
+    import mindspore as ms
+
+    if ms.get_context("deterministic") != "ON":  # it refuses to be told twice
+        ms.set_deterministic(True)
+    if target == "GPU":
+        gpu = ms.device_context.gpu
+        gpu.op_precision.conv_allow_tf32(False)
+        gpu.op_precision.matmul_allow_tf32(False)
+        # cuDNN is not told by `set_deterministic`; its other algorithms may add up in any order.
+        gpu.op_tuning.conv_dgrad_algo("algo_1")
+        gpu.op_tuning.conv_wgrad_algo("algo_1")
+    else:
+        precision = ms.device_context.ascend.op_precision
+        precision.precision_mode("must_keep_origin_dtype")
+        precision.conv_allow_hf32(False)
+        precision.matmul_allow_hf32(False)
 
 
 def _join_workers():

@@ -1,6 +1,7 @@
 """The context switches and the oneDNN guard."""
 
 import os
+import re
 import subprocess
 import sys
 from importlib.metadata import version
@@ -82,6 +83,30 @@ def test_auto_says_what_it_took_and_why(caplog):
     with caplog.at_level("INFO", "cyclegan_ms"):
         assert setup_device("auto").target == "CPU"
     assert "on CPU (no Ascend or GPU found), graph mode" in caplog.text
+
+
+@pytest.mark.parametrize("target", ["GPU", "Ascend"])
+def test_the_settings_of_an_accelerator_are_known_to_mindspore(target):
+    """Without that device it logs that it has no use for them; a wrong name or type raises."""
+    code = (
+        "import mindspore as ms; from cyclegan_ms.device import compute_exactly;"
+        f"ms.set_device('CPU'); compute_exactly('{target}');"
+        "print(ms.get_context('deterministic'))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["ON"]
+
+
+def test_the_values_of_an_accelerators_settings_are_known_to_mindspore():
+    """They are checked only where there is such a device: here against what it documents."""
+    tuning = ms.device_context.gpu.op_tuning
+    for setting in (tuning.conv_dgrad_algo, tuning.conv_wgrad_algo):
+        (meaning,) = re.findall(r"- algo_1: (.*?)\n\s+- ", setting.__doc__, re.S)
+        assert "deterministic" in meaning and "non-deterministic" not in meaning
+    mode = ms.device_context.ascend.op_precision.precision_mode
+    assert "- must_keep_origin_dtype: " in mode.__doc__
 
 
 def test_mode_switch():
