@@ -8,11 +8,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
 import psutil
 
 from cyclegan_ms.errors import UserError
+
+if TYPE_CHECKING:
+    import mindspore as ms
 
 __all__ = [
     "Device",
@@ -54,22 +57,31 @@ class Device:
         """Whether this worker writes and speaks for all."""
         return self.rank == 0
 
-    def gather(self, array: np.ndarray) -> np.ndarray:
-        """Join the arrays (N, ...) of all workers to (workers * N, ...), in order of rank.
+    def gather(self, tensor: "ms.Tensor") -> "ms.Tensor":
+        """Join the tensors (N, ...) of all workers to (workers * N, ...), in order of rank.
+
+        Raises:
+            WorkerLost: another worker is gone; noticed after half a minute, here or when the result
+                is read, which `watch_workers` has to watch then.
+        """
+        if self.workers == 1:
+            return tensor
+        import mindspore as ms
+
+        with watch_workers(self.workers):
+            return ms.ops.AllGather()(tensor)
+
+    def agree(self, *numbers: int) -> list[int]:
+        """Return the maximum of each number over all workers. Also a barrier.
 
         Raises:
             WorkerLost: another worker is gone; noticed after half a minute.
         """
-        if self.workers == 1:
-            return array
         import mindspore as ms
 
         with watch_workers(self.workers):
-            return ms.ops.AllGather()(ms.Tensor(array)).asnumpy()
-
-    def agree(self, *numbers: int) -> list[int]:
-        """Return the maximum of each number over all workers. Also a barrier."""
-        return self.gather(np.array([numbers or [0]], np.int32)).max(axis=0).tolist()
+            gathered = self.gather(ms.Tensor([numbers or [0]], ms.int32)).asnumpy()
+        return gathered.max(axis=0).tolist()
 
 
 @contextmanager

@@ -1,14 +1,18 @@
-"""What accelerators would compute: networks of plain operators, here on CPU."""
+"""What accelerators would compute: networks and steps of plain operators, here on CPU."""
 
 from contextlib import nullcontext
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers import generator
+from helpers import generator, tiny
 
 import mindspore as ms
 
+from cyclegan_ms.config import DeviceConfig
+from cyclegan_ms.device import setup_device
 from cyclegan_ms.model.operators import for_cpu, plain_operators
+from cyclegan_ms.training.cyclegan import CycleGAN, build_networks
 
 
 @pytest.mark.quick
@@ -52,3 +56,23 @@ def test_a_generator_and_its_gradients(mode, images, rng):
     assert gradients.keys() == others.keys()
     for name, gradient in gradients.items():
         assert np.abs(gradient - others[name]).max() < 5e-6 * largest, name
+
+
+def losses_of(mode, amp, operators, images):
+    """The loss terms of a few steps, with pools that are full after the first."""
+    config = replace(tiny(pool_size=2), device=DeviceConfig(amp=amp))
+    setup_device("CPU", mode, seed=0)
+    with operators():
+        model = CycleGAN(build_networks(config.model), config, [2e-4] * len(images))
+    return np.array([list(model.step(*real).values()) for real in images])
+
+
+@pytest.mark.parametrize("amp,tolerance", [("O0", 1e-4), ("O2", 2e-3)])
+def test_whole_steps(mode, amp, tolerance, rng):
+    """Losses of the first step, of one with pooled fakes, and of one after two updates."""
+    images = rng.uniform(-1, 1, (3, 2, 2, 3, 32, 32)).astype(np.float32)
+    expected, losses = (
+        losses_of(mode, amp, operators, images) for operators in (nullcontext, plain_operators)
+    )
+    assert len(np.unique(expected)) == 3 * 8
+    np.testing.assert_allclose(losses, expected, rtol=tolerance)

@@ -1,8 +1,21 @@
 """A buffer of past fakes, so that a discriminator sees more than the newest ones."""
 
+from collections.abc import Sequence
+from typing import Protocol, TypeVar
+
 import numpy as np
 
 __all__ = ["ImagePool"]
+
+
+class Image(Protocol):
+    """A picture wherever it lies: a tensor stays on its device."""
+
+    def copy(self):
+        """Return another one with the same values."""
+
+
+AnyImage = TypeVar("AnyImage", bound=Image)
 
 
 class ImagePool:
@@ -24,16 +37,16 @@ class ImagePool:
         if size < 0:
             raise ValueError(f"size must be 0 or more, not {size}")
         self.size = size
-        self.images: list[np.ndarray] = []
+        self.images: list = []
         self.rng = np.random.default_rng(seed)
 
-    def query(self, images: np.ndarray) -> np.ndarray:
-        """Pass images (N, C, H, W) through the pool, one by one; return as many."""
-        if self.size == 0:
-            return images
-        return np.stack([self._exchange(image) for image in images])
+    def query(self, images: Sequence[AnyImage]) -> list[AnyImage]:
+        """Pass images through the pool, one by one; return as many."""
+        return [self._exchange(image) for image in images]
 
     def _exchange(self, image):
+        if self.size == 0:
+            return image
         if len(self.images) < self.size:
             self.images.append(image.copy())
             return image

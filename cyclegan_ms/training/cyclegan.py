@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 import mindspore as ms
-from mindspore import nn
+from mindspore import nn, ops
 
 from cyclegan_ms.config import Config, ModelConfig
 from cyclegan_ms.device import Device, watch_workers
@@ -116,12 +116,14 @@ class CycleGAN:
             pooled_a = self._pooled(self.pool_a, fake_a)
             pooled_b = self._pooled(self.pool_b, fake_b)
             (_, terms_d), finite_d = self.step_d(real_a, real_b, pooled_a, pooled_b)
-            terms = np.concatenate([terms_g.asnumpy(), terms_d.asnumpy()])
-        values = self.device.gather(terms[None]).mean(axis=0)
-        losses = {term.key: value for term, value in zip(self.terms, values.tolist())}
+            flags = ops.stack((finite_g, finite_d)).astype(ms.float32)
+            # One copy to the host for all: the device has to finish its work for each.
+            report = self.device.gather(ops.concat((terms_g, terms_d, flags)).expand_dims(0))
+            *values, finite_g, finite_d = report.asnumpy().mean(axis=0).tolist()
+        losses = {term.key: value for term, value in zip(self.terms, values)}
         self.steps_done += 1
         finite = np.isfinite(values).all()
-        if not (finite and finite_g.asnumpy() and finite_d.asnumpy()):
+        if not (finite and finite_g == finite_d == 1):
             what = "a gradient" if finite else "a loss"
             text = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
             raise TrainingStopped(
@@ -133,5 +135,5 @@ class CycleGAN:
     def _pooled(self, pool, fakes):
         """Pass the fakes of all workers through a pool, and return this worker's part."""
         start = self.device.rank * len(fakes)
-        everyones = pool.query(self.device.gather(fakes.asnumpy()))
-        return ms.Tensor(everyones[start : start + len(fakes)])
+        everyones = pool.query(ops.unstack(self.device.gather(fakes)))
+        return ops.stack(everyones[start : start + len(fakes)])

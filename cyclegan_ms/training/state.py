@@ -96,7 +96,7 @@ class Everything:
         }
         for name, pool in self.pools.items():
             if pool.images:
-                arrays[f"{name}/images"] = np.stack(pool.images)
+                arrays[f"{name}/images"] = np.stack([image.asnumpy() for image in pool.images])
         version, keys, gauss = random.getstate()
         kind, numpy_keys, *numpy_rest = np.random.get_state()
         streams = {
@@ -132,7 +132,7 @@ class Everything:
             scaler.counter.set_data(ms.Tensor(counter, ms.int32))
         streams = state.facts["random"]
         for name, pool in self.pools.items():
-            pool.images = [image.copy() for image in state.arrays.get(f"{name}/images", ())]
+            pool.images = [ms.Tensor(image) for image in state.arrays.get(f"{name}/images", ())]
             pool.rng.bit_generator.state = streams["pools"][name]
         version, keys, gauss = streams["python"]
         random.setstate((version, tuple(keys), gauss))
