@@ -177,7 +177,7 @@ class DeviceConfig:
     id: NonNegativeInt = _resumable(OnResume.ALWAYS, 0)
     """Number of the device to use, of several of the target"""
     amp: Literal["O0", "O2", "bf16"] = "O0"
-    """Precision: O0 is float32, O2 float16 with a loss scale, bf16 bfloat16 (Ascend only)"""
+    """Convolutions in O0: float32, O2: float16 with a loss scale, bf16: bfloat16 (Ascend only)"""
 
 
 @dataclass(frozen=True)

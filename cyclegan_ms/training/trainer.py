@@ -41,7 +41,7 @@ def train(
     Args:
         config: all settings.
         output: a new or empty folder, or the run to resume.
-        resume: go on from the newest complete state, to the same end, bit for bit.
+        resume: go on from the newest complete state, to the same end, bit for bit on a CPU.
         progress: whether to show a progress bar; None shows one on a terminal.
         stop: a program's watch over its signals; None notes them while training.
         on_line: called with every line of metrics.jsonl once it is written, to follow along.
