@@ -15,7 +15,7 @@ import numpy as np
 import mindspore as ms
 from mindspore import nn, ops
 
-from cyclegan_ms.model.convolutions import LeanConv2d, NarrowConv2d
+from cyclegan_ms.model.convolutions import NarrowConv2d, WinogradConv2d
 from cyclegan_ms.model.operators import for_cpu
 
 __all__ = [
@@ -324,8 +324,8 @@ class UnknownLayer(TypeError):
 _KINDS: dict[type, Callable[[nn.Cell], Layer]] = {
     nn.ReflectionPad2d: Reflection,
     nn.Conv2d: Convolution,
-    LeanConv2d: Convolution,
     NarrowConv2d: Convolution,
+    WinogradConv2d: Convolution,
     nn.Conv2dTranspose: Upsampling,
     InstanceNorm: lambda cell: Normalisation(cell.channels, EPSILON),
     nn.BatchNorm2d: lambda cell: Normalisation(cell.num_features, float(cell.eps), cell),

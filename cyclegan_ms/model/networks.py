@@ -8,7 +8,7 @@ import mindspore as ms
 from mindspore import nn
 from mindspore.common.initializer import Normal
 
-from cyclegan_ms.model.convolutions import LeanConv2d, LeanConvolution, NarrowConv2d
+from cyclegan_ms.model.convolutions import NarrowConv2d, Winograd, WinogradConv2d
 from cyclegan_ms.model.layers import Fork, InstanceNorm, Join, Layer, Tanh
 
 __all__ = ["PatchGANDiscriminator", "ResNetGenerator", "ResidualBlock"]
@@ -48,13 +48,13 @@ class ResidualBlock(nn.Cell):
         super().__init__()
         if like is None:
             pad, norm, relu = nn.ReflectionPad2d(1), InstanceNorm(channels), nn.ReLU()
-            convolution = LeanConvolution(channels, channels, 3)
+            winograd = Winograd()
         else:
             layers: nn.SequentialCell = like.conv_block
             pad, conv, norm, relu, *_ = layers
-            convolution = conv.convolution
+            winograd = conv.winograd
         first, second = (
-            LeanConv2d(channels, channels, 3, convolution, **_start(gain)) for _ in range(2)
+            WinogradConv2d(channels, channels, winograd=winograd, **_start(gain)) for _ in range(2)
         )
         self.conv_block: nn.SequentialCell = nn.SequentialCell(
             pad, first, norm, relu, pad, second, norm
