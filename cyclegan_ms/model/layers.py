@@ -15,7 +15,7 @@ import numpy as np
 import mindspore as ms
 from mindspore import nn, ops
 
-from cyclegan_ms.model.convolutions import NarrowConv2d, WinogradConv2d
+from cyclegan_ms.model.convolutions import Conv2d, Conv2dTranspose
 from cyclegan_ms.model.operators import for_cpu
 
 __all__ = [
@@ -227,7 +227,7 @@ class Convolution(Window):
 
     @cached_property
     def _run(self):
-        return self.cell if self.cell.pad_mode == "valid" else _unpadded(self.cell)
+        return self.cell if self.padding == 0 else _unpadded(self.cell)
 
     def shape(self, channels, height, width):
         def side(extent):
@@ -294,12 +294,14 @@ def _operands(graph, cell, x):
 
 
 def _unpadded(cell):
-    """Return a plain convolution by the weights of a cell, without its padding."""
-    kind = nn.Conv2dTranspose if isinstance(cell, nn.Conv2dTranspose) else nn.Conv2d
-    copy = kind(
-        cell.in_channels, cell.out_channels, cell.kernel_size, cell.stride,
-        pad_mode="valid", has_bias=cell.has_bias,
-    )  # fmt: skip
+    """Return a convolution by the weights of a cell, without its padding."""
+    sizes = (cell.in_channels, cell.out_channels, cell.kernel_size[0], cell.stride[0])
+    if isinstance(cell, nn.Conv2dTranspose):
+        copy = nn.Conv2dTranspose(*sizes, pad_mode="valid", has_bias=cell.has_bias)
+    elif isinstance(cell, Conv2d):
+        copy = Conv2d(*sizes, has_bias=cell.has_bias)
+    else:
+        copy = nn.Conv2d(*sizes, pad_mode="valid", has_bias=cell.has_bias)
     copy.weight.set_data(cell.weight)
     if cell.has_bias:
         copy.bias.set_data(cell.bias)
@@ -324,9 +326,9 @@ class UnknownLayer(TypeError):
 _KINDS: dict[type, Callable[[nn.Cell], Layer]] = {
     nn.ReflectionPad2d: Reflection,
     nn.Conv2d: Convolution,
-    NarrowConv2d: Convolution,
-    WinogradConv2d: Convolution,
+    Conv2d: Convolution,
     nn.Conv2dTranspose: Upsampling,
+    Conv2dTranspose: Upsampling,
     InstanceNorm: lambda cell: Normalisation(cell.channels, EPSILON),
     nn.BatchNorm2d: lambda cell: Normalisation(cell.num_features, float(cell.eps), cell),
     nn.ReLU: lambda cell: Pointwise("Relu", _leaky(0)),

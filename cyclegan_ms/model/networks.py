@@ -8,7 +8,7 @@ import mindspore as ms
 from mindspore import nn
 from mindspore.common.initializer import Normal
 
-from cyclegan_ms.model.convolutions import NarrowConv2d, Winograd, WinogradConv2d
+from cyclegan_ms.model.convolutions import Conv2d, Conv2dTranspose
 from cyclegan_ms.model.layers import Fork, InstanceNorm, Join, Layer, Tanh
 
 __all__ = ["PatchGANDiscriminator", "ResNetGenerator", "ResidualBlock"]
@@ -19,17 +19,12 @@ def _start(gain):
 
 
 def _conv(c_in, c_out, kernel, stride=1, padding=0, *, gain):
-    return nn.Conv2d(c_in, c_out, kernel, stride, pad_mode="pad", padding=padding, **_start(gain))
+    return Conv2d(c_in, c_out, kernel, stride, padding, **_start(gain))
 
 
 def _upsample(c_in, c_out, *, gain):
     """Double height and width: (N, c_in, H, W) to (N, c_out, 2H, 2W)."""
-    # Padding 1 and output padding 1 in the reference. MindSpore's `output_padding` appends zeros
-    # after the bias instead of computing the last row and column, so they are asked for by
-    # cropping one pixel less at the bottom and right.
-    return nn.Conv2dTranspose(
-        c_in, c_out, 3, 2, pad_mode="pad", padding=(1, 0, 1, 0), **_start(gain)
-    )
+    return Conv2dTranspose(c_in, c_out, **_start(gain))
 
 
 class ResidualBlock(nn.Cell):
@@ -48,14 +43,10 @@ class ResidualBlock(nn.Cell):
         super().__init__()
         if like is None:
             pad, norm, relu = nn.ReflectionPad2d(1), InstanceNorm(channels), nn.ReLU()
-            winograd = Winograd()
         else:
             layers: nn.SequentialCell = like.conv_block
-            pad, conv, norm, relu, *_ = layers
-            winograd = conv.winograd
-        first, second = (
-            WinogradConv2d(channels, channels, winograd=winograd, **_start(gain)) for _ in range(2)
-        )
+            pad, _, norm, relu, *_ = layers
+        first, second = (Conv2d(channels, channels, 3, **_start(gain)) for _ in range(2))
         self.conv_block: nn.SequentialCell = nn.SequentialCell(
             pad, first, norm, relu, pad, second, norm
         )
@@ -121,7 +112,7 @@ class ResNetGenerator(nn.Cell):
             InstanceNorm(w),
             nn.ReLU(),
             nn.ReflectionPad2d(3),
-            NarrowConv2d(w, out_channels, 7, **_start(gain)),  # (N, out_channels, H, W)
+            _conv(w, out_channels, 7, gain=gain),  # (N, out_channels, H, W)
             Tanh(),
         )
 

@@ -16,6 +16,7 @@ import mindspore as ms
 from mindspore import nn
 from mindspore.common.initializer import Normal
 
+from cyclegan_ms.model.convolutions import Conv2d, Conv2dTranspose
 from cyclegan_ms.model.layers import Fork, Join, Layer, Tanh
 
 __all__ = ["TutorialDiscriminator", "TutorialGenerator"]
@@ -26,9 +27,7 @@ def _weights():
 
 
 def _conv(c_in, c_out, kernel, stride, padding, bias=True):
-    return nn.Conv2d(
-        c_in, c_out, kernel, stride, pad_mode="pad", padding=padding, has_bias=bias, **_weights()
-    )
+    return Conv2d(c_in, c_out, kernel, stride, padding, has_bias=bias, **_weights())
 
 
 class TutorialStage(nn.Cell):
@@ -93,9 +92,7 @@ class TutorialGenerator(nn.Cell):
         w = width
 
         def up(c_in, c_out):
-            return nn.Conv2dTranspose(
-                c_in, c_out, 3, 2, pad_mode="same", has_bias=True, **_weights()
-            )
+            return Conv2dTranspose(c_in, c_out, same=True, has_bias=True, **_weights())
 
         self.conv_in = TutorialStage(_conv(in_channels, w, 7, 1, 3), w, nn.LeakyReLU(0.2))
         self.down_1 = TutorialStage(_conv(w, 2 * w, 3, 2, 1), 2 * w, nn.LeakyReLU(0.2))

@@ -108,9 +108,11 @@ class MindSporeEngine:
         self._compiled: set[tuple[int, ...]] = set()
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
-        run = self._run_size if self._is_frequent(pixels.shape) else self._run
         with quiet_mindspore():  # it warns when a second generator is compiled
-            return run(ms.Tensor(pixels)).asnumpy()
+            if self._is_frequent(pixels.shape):
+                return self._run_size(ms.Tensor(pixels)).asnumpy()
+            images = [self._run(ms.Tensor(image[None])).asnumpy() for image in pixels]
+        return np.concatenate(images)
 
     def _is_frequent(self, shape):
         """Count the images of a batch, and say whether its shape is to have its own graph."""
@@ -125,10 +127,10 @@ class MindSporeEngine:
 
 
 def _compile(generator):
-    """Return a function that is compiled for all sizes, and one that is compiled for each."""
+    """Return a function compiled for one image of any size, and one compiled for each size."""
 
     @ms.jit
-    @ms.enable_dynamic(x=ms.Tensor(shape=[None, None, None, None], dtype=ms.float32))
+    @ms.enable_dynamic(x=ms.Tensor(shape=[1, None, None, None], dtype=ms.float32))
     def run(x):
         return generator(x)
 
