@@ -16,6 +16,7 @@ from mindspore.train.mind_ir_pb2 import ModelProto
 
 from cyclegan_ms import cli
 from cyclegan_ms.errors import UserError
+from cyclegan_ms.model.kernels import Winograd
 from cyclegan_ms.translate import Translator
 from cyclegan_ms.weights.checkpoint import save_generator
 from cyclegan_ms.weights.engines import MindSporeEngine, load_engine
@@ -78,6 +79,19 @@ def test_images_are_counted_and_graphs_are_bounded(exported, rng):
     for batch in batches * 3:
         engine(batch)
     assert compiled == [(3, 3, 8, 8), (3, 3, 8, 12)] * 2  # from the sixth image on; never the third
+
+
+@pytest.mark.parametrize("name", ["paper-3to1", "tutorial-1to3"])
+def test_large_pictures_are_computed_otherwise_by_the_same_weights(name, rng, monkeypatch):
+    cell, spec = generator(name), GENERATORS[name]
+    engine = MindSporeEngine(cell, spec)
+    x = rng.uniform(-1, 1, (2, spec.in_channels, 40, 36)).astype(np.float32)
+    expected = engine(x)
+    assert engine._large is None
+    # Of a residual block: 4 times the width, at a quarter of the sides.
+    monkeypatch.setattr(Winograd, "LARGEST", 4 * spec.width * 10 * 9 - 1)
+    assert np.abs(engine(x) - expected).max() < 1e-5
+    assert engine._large is not None
 
 
 @pytest.mark.parametrize("kind", ["onnx", "mindir"])

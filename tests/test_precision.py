@@ -13,7 +13,7 @@ from mindspore import nn
 from cyclegan_ms.config import DeviceConfig
 from cyclegan_ms.device import setup_device
 from cyclegan_ms.errors import UserError
-from cyclegan_ms.model.convolutions import LeanConv2d, NarrowConv2d
+from cyclegan_ms.model.convolutions import Conv2d, Conv2dTranspose
 from cyclegan_ms.model.layers import InstanceNorm, Tanh
 from cyclegan_ms.model.operators import plain_operators
 from cyclegan_ms.training import train
@@ -84,7 +84,7 @@ def test_what_stays_in_float32(amp):
             if cell.get_flags().get(flag):
                 kinds.add(type(cell))
     assert kept["fp32"] == {InstanceNorm, Tanh}
-    assert {nn.Conv2d, nn.Conv2dTranspose, LeanConv2d, NarrowConv2d} <= kept[low]
+    assert {Conv2d, Conv2dTranspose} <= kept[low]
 
 
 def test_losses_are_those_of_float32_but_for_rounding(images):

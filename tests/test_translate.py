@@ -156,8 +156,8 @@ def test_tiles_where_they_are_asked_for_or_memory_is_short(monkeypatch, rng):
     image = Image.fromarray(rng.integers(0, 256, (32, 600, 3), dtype=np.uint8))
     for options, free, tiled in (
         ({}, 1e12, 0),
-        ({}, 2e6, 1),
-        ({"tile": 700}, 2e6, 0),
+        ({}, 1.5e6, 1),
+        ({"tile": 700}, 1.5e6, 0),
         ({"tile": 300}, 1e12, 1),
     ):
         memory = SimpleNamespace(available=free)

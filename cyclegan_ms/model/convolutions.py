@@ -6,7 +6,7 @@ import mindspore as ms
 from mindspore import nn, ops
 
 from cyclegan_ms.model.kernels import StridedTranspose, method_for
-from cyclegan_ms.model.operators import for_cpu
+from cyclegan_ms.model.operators import for_cpu, for_large_pictures
 
 __all__ = ["Conv2d", "Conv2dTranspose"]
 
@@ -34,7 +34,9 @@ class Conv2d(nn.Conv2d):
     def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, **kwargs):
         sizes = (in_channels, out_channels, kernel_size, stride)
         super().__init__(*sizes, pad_mode="pad", padding=padding, **kwargs)
-        self.method = _the(method_for, *sizes, padding) if for_cpu() else None
+        self.method = None
+        if for_cpu():
+            self.method = _the(method_for, *sizes, padding, for_large_pictures())
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
         if self.method is None or x.dtype != ms.float32:

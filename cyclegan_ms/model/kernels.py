@@ -20,7 +20,9 @@ from mindspore import nn, ops
 __all__ = ["StridedTranspose", "method_for"]
 
 
-def method_for(c_in: int, c_out: int, kernel: int, stride: int, padding: int) -> nn.Cell:
+def method_for(
+    c_in: int, c_out: int, kernel: int, stride: int, padding: int, large: bool
+) -> nn.Cell:
     """Return the quickest cell that maps x (N, C, H, W) and weights (C', C, k, k) to their product.
 
     It holds no parameters: one serves all layers of the same sizes.
@@ -31,10 +33,11 @@ def method_for(c_in: int, c_out: int, kernel: int, stride: int, padding: int) ->
         kernel: k, at most 4 at stride 2.
         stride: 1 or 2.
         padding: rows and columns of zeros on each side, at most k - stride.
+        large: whether maps may have more than `Winograd.LARGEST` values.
     """
     if stride == 2:
         return Strided(c_in, c_out, kernel, padding)
-    if kernel == 3 and padding <= 1:
+    if kernel == 3 and padding <= 1 and not large:
         return Winograd(padding)
     kind = IntoFew if c_out <= FEW else OutOfFew if c_in <= FEW else Unrolled
     return kind(c_in, c_out, kernel, padding)
@@ -64,16 +67,26 @@ class _Stacked(nn.Cell):
         """Lay images below each other, `rows` apart: (N, C, h, w) to (1, 1, C N rows, w)."""
         n, c, h, w = x.shape
         # Concatenated: MindSpore's `Pad` takes ten times as long.
-        x = self.join_rows((x, self.zeros((n, c, rows - h, w), x.dtype)))
-        if n > 1:
-            x = self.join_rows(ops.Split(0, n)(x))  # (1, C, N * rows, w)
-        return self.reshape(x, (1, 1, c * n * rows, w))
+        zeros = self.zeros((1, c, rows - h, w), x.dtype)
+        if n == 1:
+            parts = (x, zeros)
+        else:
+            parts = ()
+            for image in ops.Split(0, n)(x):
+                parts += (image, zeros)
+        return self.reshape(self.join_rows(parts), (1, 1, c * n * rows, w))
 
     def unstacked(self, y, n, c, rows, height, width):
         """Take the upper left of each image: (C, N, rows, ...) to (N, C, height, width)."""
-        y = self.slice(self.reshape(y, (c, n, rows, -1)), (0, 0, 0, 0), (c, n, height, width))
-        y = self.reshape(y, (1, c, n * height, width))
-        return self.join_images(ops.Split(2, n)(y)) if n > 1 else y
+        y = self.reshape(y, (c, n, rows, -1))
+        if n == 1:
+            return self.reshape(self.slice(y, (0, 0, 0, 0), (c, 1, height, width)),
+                                (1, c, height, width))  # fmt: skip
+        images = ()
+        for i in range(n):
+            image = self.slice(y, (0, i, 0, 0), (c, 1, height, width))
+            images += (self.reshape(image, (1, c, height, width)),)
+        return self.join_images(images)
 
 
 # ------------------------------------------------------------------------------ Winograd's method
@@ -114,6 +127,10 @@ class Winograd(_Stacked):
         padding: rows and columns of zeros on each side, 0 or 1.
     """
 
+    LARGEST = 5_500_000
+    """Values of a map, N x C x H x W, that it is quick and lean for. Beyond some 60 MB of tiles,
+    oneDNN keeps them a second time for each layer, and a plain convolution is as quick."""
+
     def __init__(self, padding: int = 0):
         super().__init__()
         self.padding, self.gap = padding, max(padding, 1)
@@ -152,7 +169,7 @@ class Winograd(_Stacked):
         products = self.products_a(kernels, self.reshape(tiles, (36, c_out, -1)))
         by_input = self._outputs(products, n, c_in, rows, h, w)
         # By the weights: back through the sums of the outputs, the products and the kernels. With
-        # `depend`, or Graph mode would keep the tiles of the forward pass rather than cut them again.
+        # `depend`, or Graph mode keeps the tiles of the forward pass rather than cut them again.
         x = self.depend(x, by_input)
         rows = (h + self.gap + 3) // 4 * 4
         tiles = self.reshape(self.cut(self.stacked(x, rows), self.cut_by), (36, c_in, -1))

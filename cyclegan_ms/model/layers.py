@@ -16,7 +16,7 @@ import mindspore as ms
 from mindspore import nn, ops
 
 from cyclegan_ms.model.convolutions import Conv2d, Conv2dTranspose
-from cyclegan_ms.model.operators import for_cpu
+from cyclegan_ms.model.operators import for_cpu, large_pictures
 
 __all__ = [
     "Fork",
@@ -227,7 +227,7 @@ class Convolution(Window):
 
     @cached_property
     def _run(self):
-        return self.cell if self.padding == 0 else _unpadded(self.cell)
+        return _unpadded(self.cell)
 
     def shape(self, channels, height, width):
         def side(extent):
@@ -298,10 +298,9 @@ def _unpadded(cell):
     sizes = (cell.in_channels, cell.out_channels, cell.kernel_size[0], cell.stride[0])
     if isinstance(cell, nn.Conv2dTranspose):
         copy = nn.Conv2dTranspose(*sizes, pad_mode="valid", has_bias=cell.has_bias)
-    elif isinstance(cell, Conv2d):
-        copy = Conv2d(*sizes, has_bias=cell.has_bias)
     else:
-        copy = nn.Conv2d(*sizes, pad_mode="valid", has_bias=cell.has_bias)
+        with large_pictures():
+            copy = Conv2d(*sizes, has_bias=cell.has_bias)
     copy.weight.set_data(cell.weight)
     if cell.has_bias:
         copy.bias.set_data(cell.bias)

@@ -10,9 +10,10 @@ from contextvars import ContextVar
 
 import mindspore as ms
 
-__all__ = ["for_cpu", "plain_operators"]
+__all__ = ["for_cpu", "for_large_pictures", "large_pictures", "plain_operators"]
 
 _plain = ContextVar("plain", default=False)
+_large = ContextVar("large", default=False)
 
 
 def for_cpu() -> bool:
@@ -28,3 +29,18 @@ def plain_operators() -> Iterator[None]:
         yield
     finally:
         _plain.reset(before)
+
+
+def for_large_pictures() -> bool:
+    """Return whether a layer that is built now is to see pictures of megapixels."""
+    return _large.get()
+
+
+@contextmanager
+def large_pictures() -> Iterator[None]:
+    """Build networks without what is quick for small maps, but needs memory for large ones."""
+    before = _large.set(True)
+    try:
+        yield
+    finally:
+        _large.reset(before)

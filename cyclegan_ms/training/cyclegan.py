@@ -1,6 +1,7 @@
 """A CycleGAN in training: four networks, and one step of generators first, then discriminators."""
 
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,9 @@ from cyclegan_ms.config import Config, ModelConfig
 from cyclegan_ms.device import Device, watch_workers
 from cyclegan_ms.errors import TrainingStopped
 from cyclegan_ms.model.image_pool import ImagePool
+from cyclegan_ms.model.kernels import Winograd
 from cyclegan_ms.model.losses import ADVERSARIAL, DiscriminatorLoss, GeneratorLoss
+from cyclegan_ms.model.operators import large_pictures
 from cyclegan_ms.model.spec import GeneratorSpec, build_discriminator
 from cyclegan_ms.training.steps import (
     CheckedStep,
@@ -35,12 +38,20 @@ class Networks:
     d_b: nn.Cell
 
 
-def build_networks(model: ModelConfig) -> Networks:
-    """Build all four networks with fresh weights, named `g_ab.model.1.weight` and so on."""
-    g_ab, g_ba = (
-        GeneratorSpec.of(vars(model), direction, ("a", "b")).build(model.init_gain)
-        for direction in ("a2b", "b2a")
-    )
+def build_networks(model: ModelConfig, pixels: int = 0) -> Networks:
+    """Build all four networks with fresh weights, named `g_ab.model.1.weight` and so on.
+
+    Args:
+        model: their sizes.
+        pixels: of the images of a batch, if known: many are computed with less memory.
+    """
+    # A residual block sees two batches at once, with 4 times the width at a quarter of the sides.
+    large = 2 * pixels * model.width / 4 > Winograd.LARGEST
+    with large_pictures() if large else nullcontext():
+        g_ab, g_ba = (
+            GeneratorSpec.of(vars(model), direction, ("a", "b")).build(model.init_gain)
+            for direction in ("a2b", "b2a")
+        )
     d_a, d_b = (
         build_discriminator(model.variant, channels, model.width, model.init_gain)
         for channels in (model.channels_a, model.channels_b)

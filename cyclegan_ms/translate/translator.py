@@ -29,9 +29,9 @@ LARGEST_ON_CPU = 2**31 // (7 * 7 * 8)
 """Pixels that a CPU convolves at once, at most: 5.4 million. On some CPUs oneDNN's 7x7 convolutions
 did not come back from larger pictures, at any width; 7 x 7 x 8 values a pixel pass 2^31 there."""
 
-# Measured: MindSpore's graph of a generator peaks at 23 to 29 bytes for each channel of its first
-# layer and each pixel (CPU; widths 32 and 64, 0.25 to 1 megapixels).
-_BYTES_PER_CHANNEL = 27
+# Measured: MindSpore's graph of a generator peaks at 10 to 19 bytes for each channel of its first
+# layer and each pixel (CPU; widths 24 and 64, 0.25 to 4.8 megapixels).
+_BYTES_PER_CHANNEL = 20
 # Measured: 12 megapixels at width 64 in tiles of 512 peaked at 6.
 _TILED_BYTES_PER_CHANNEL = 6
 

@@ -14,6 +14,8 @@ from mindspore import nn
 from cyclegan_ms.device import quiet_mindspore
 from cyclegan_ms.errors import UserError
 from cyclegan_ms.files import check_readable
+from cyclegan_ms.model.kernels import Winograd
+from cyclegan_ms.model.operators import large_pictures
 from cyclegan_ms.model.spec import GeneratorSpec
 from cyclegan_ms.weights.checkpoint import (
     METADATA,
@@ -104,15 +106,31 @@ class MindSporeEngine:
     def __init__(self, generator: nn.Cell, spec: GeneratorSpec):
         self.generator, self.spec = generator, spec
         self._run, self._run_size = _compile(generator)
+        self._large: tuple[Callable, Callable] | None = None
         self._counts: Counter[tuple[int, ...]] = Counter()
         self._compiled: set[tuple[int, ...]] = set()
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         with quiet_mindspore():  # it warns when a second generator is compiled
+            # A residual block's map has 4 times the channels at a quarter of the sides.
+            large = self.spec.width * pixels[0, 0].size / 4 > Winograd.LARGEST
+            run, run_size = self._for_large() if large else (self._run, self._run_size)
             if self._is_frequent(pixels.shape):
-                return self._run_size(ms.Tensor(pixels)).asnumpy()
-            images = [self._run(ms.Tensor(image[None])).asnumpy() for image in pixels]
+                return run_size(ms.Tensor(pixels)).asnumpy()
+            images = [run(ms.Tensor(image[None])).asnumpy() for image in pixels]
         return np.concatenate(images)
+
+    def _for_large(self):
+        """Compile the same weights for pictures of megapixels."""
+        if self._large is None:
+            with large_pictures():
+                twin = self.spec.build()
+            cells = dict(twin.cells_and_names())
+            for name, cell in self.generator.cells_and_names():
+                for attribute, parameter in cell._params.items():
+                    setattr(cells[name], attribute, parameter)
+            self._large = _compile(twin)
+        return self._large
 
     def _is_frequent(self, shape):
         """Count the images of a batch, and say whether its shape is to have its own graph."""
