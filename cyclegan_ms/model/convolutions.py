@@ -17,7 +17,18 @@ def _the(method, *sizes):
     return method(*sizes)
 
 
-class Conv2d(nn.Conv2d):
+class _OnCpu:
+    """A layer with a `method` of its own for float32 on CPU; None where there is none."""
+
+    method: nn.Cell | None
+
+    def use(self, method: nn.Cell | None) -> None:
+        """Compute by a method, or by MindSpore's own operator."""
+        # Not as a part of the layer: mixed precision would reach it, and all layers that share it.
+        object.__setattr__(self, "method", method)
+
+
+class Conv2d(_OnCpu, nn.Conv2d):
     """`nn.Conv2d`, square, of stride 1 or 2, with zeros around.
 
     (N, C, H, W) to (N, C', (H + 2 padding - k) / stride + 1, ...), rounded down.
@@ -34,9 +45,8 @@ class Conv2d(nn.Conv2d):
     def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, **kwargs):
         sizes = (in_channels, out_channels, kernel_size, stride)
         super().__init__(*sizes, pad_mode="pad", padding=padding, **kwargs)
-        self.method = None
-        if for_cpu():
-            self.method = _the(method_for, *sizes, padding, for_large_pictures())
+        large = for_large_pictures()
+        self.use(_the(method_for, *sizes, padding, large) if for_cpu() else None)
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
         if self.method is None or x.dtype != ms.float32:
@@ -45,7 +55,7 @@ class Conv2d(nn.Conv2d):
         return ops.bias_add(y, self.bias) if self.has_bias else y
 
 
-class Conv2dTranspose(nn.Conv2dTranspose):
+class Conv2dTranspose(_OnCpu, nn.Conv2dTranspose):
     """`nn.Conv2dTranspose`, 3x3 of stride 2: (N, C, H, W) to (N, C', 2H, 2W).
 
     Args:
@@ -62,9 +72,8 @@ class Conv2dTranspose(nn.Conv2dTranspose):
         # row and column, so they are asked for by cropping one pixel less at the bottom and right.
         padding = {"pad_mode": "same"} if same else {"pad_mode": "pad", "padding": (1, 0, 1, 0)}
         super().__init__(in_channels, out_channels, 3, 2, **padding, **kwargs)
-        self.method = None
-        if for_cpu():
-            self.method = _the(StridedTranspose, out_channels, in_channels, 0 if same else 1)
+        form = (out_channels, in_channels, 0 if same else 1)
+        self.use(_the(StridedTranspose, *form) if for_cpu() else None)
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
         if self.method is None or x.dtype != ms.float32:

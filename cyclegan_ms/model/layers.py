@@ -14,6 +14,7 @@ import numpy as np
 
 import mindspore as ms
 from mindspore import nn, ops
+from mindspore.ops.operations import _grad_ops
 
 from cyclegan_ms.model.convolutions import Conv2d, Conv2dTranspose
 from cyclegan_ms.model.operators import for_cpu, large_pictures
@@ -26,6 +27,7 @@ __all__ = [
     "Normalisation",
     "OnnxGraph",
     "Pointwise",
+    "ReLU",
     "Tanh",
     "UnknownLayer",
     "Window",
@@ -48,26 +50,69 @@ class InstanceNorm(nn.Cell):
     def __init__(self, channels: int):
         super().__init__()
         self.channels = channels
-        # CPU has no InstanceNorm kernel, and GroupNorm costs a third of a step there. Folding the
-        # batch into the channels makes batch statistics those of a single image.
-        self.fold = for_cpu()
-        self.batch_norm = ops.BatchNorm(is_training=True, epsilon=EPSILON)
+        self.normalise = _Normalise() if for_cpu() else None
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
-        if not self.fold:
+        if self.normalise is None:
             return ops.group_norm(x, self.channels, eps=EPSILON)
+        return self.normalise(x)[0]
+
+
+class _Normalise(nn.Cell):
+    """Instance normalisation on CPU, which has no such kernel: (N, C, H, W) to that and a variance.
+
+    GroupNorm costs a third of a step there. Folding the batch into the channels makes batch
+    statistics those of a single image. The gradient needs the result and not the argument, which
+    would take as much memory again.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.batch_norm = ops.BatchNorm(is_training=True, epsilon=EPSILON)
+        self.gradient = _grad_ops.BatchNormGrad(is_training=True, epsilon=EPSILON)
+        self.ones, self.zeros, self.reshape = ops.Ones(), ops.Zeros(), ops.Reshape()
+
+    def construct(self, x):
         n, c, h, w = x.shape
         # BatchNorm writes running statistics into its last two inputs. Graph mode merges equal
         # constants, so each of the four needs a different value: a merged pair is overwritten
         # before the backward pass reads it, and gradients come out silently wrong.
-        scale = ops.ones((n * c,), ms.float32)
-        shift = ops.zeros((n * c,), ms.float32)
+        scale = self.ones((n * c,), ms.float32)
+        shift = self.zeros((n * c,), ms.float32)
         unused_mean = ops.full((n * c,), 0.25, dtype=ms.float32)
         unused_variance = ops.full((n * c,), 0.5, dtype=ms.float32)
         folded = self.batch_norm(
-            x.reshape(1, n * c, h, w), scale, shift, unused_mean, unused_variance
-        )[0]
-        return folded.reshape(n, c, h, w)
+            self.reshape(x, (1, n * c, h, w)), scale, shift, unused_mean, unused_variance
+        )
+        return self.reshape(folded[0], (n, c, h, w)), folded[4]
+
+    def bprop(self, x, out, dout):
+        y, variance = out
+        n, c, h, w = x.shape
+        # The kernel's formula for something of mean 0 and variance 1, scaled by the deviation.
+        scale = ops.rsqrt(variance + EPSILON)
+        mean = self.zeros((n * c,), ms.float32)
+        one = self.ones((n * c,), ms.float32) - EPSILON
+        y, dy = self.reshape(y, (1, n * c, h, w)), self.reshape(dout[0], (1, n * c, h, w))
+        dx = self.gradient(dy, y, scale, mean, one, one)[0]
+        return (self.reshape(dx, (n, c, h, w)),)
+
+
+class ReLU(nn.Cell):
+    """Compute max(x, 0), with a gradient that needs the argument and not the result.
+
+    A normalisation before it keeps the argument already; MindSpore's own keeps the result too.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.relu, self.gradient = ops.ReLU(), _grad_ops.ReluGrad()
+
+    def construct(self, x: ms.Tensor) -> ms.Tensor:
+        return self.relu(x)
+
+    def bprop(self, x, out, dout):
+        return (self.gradient(dout, x),)
 
 
 class Tanh(nn.Cell):
@@ -331,6 +376,7 @@ _KINDS: dict[type, Callable[[nn.Cell], Layer]] = {
     InstanceNorm: lambda cell: Normalisation(cell.channels, EPSILON),
     nn.BatchNorm2d: lambda cell: Normalisation(cell.num_features, float(cell.eps), cell),
     nn.ReLU: lambda cell: Pointwise("Relu", _leaky(0)),
+    ReLU: lambda cell: Pointwise("Relu", _leaky(0)),
     nn.LeakyReLU: lambda cell: Pointwise("LeakyRelu", _leaky(cell.alpha), alpha=float(cell.alpha)),
     Tanh: lambda cell: Pointwise("Tanh", lambda values: np.tanh(values, out=values)),
 }

@@ -9,7 +9,7 @@ from mindspore import nn
 from mindspore.common.initializer import Normal
 
 from cyclegan_ms.model.convolutions import Conv2d, Conv2dTranspose
-from cyclegan_ms.model.layers import Fork, InstanceNorm, Join, Layer, Tanh
+from cyclegan_ms.model.layers import Fork, InstanceNorm, Join, Layer, ReLU, Tanh
 
 __all__ = ["PatchGANDiscriminator", "ResNetGenerator", "ResidualBlock"]
 
@@ -42,7 +42,7 @@ class ResidualBlock(nn.Cell):
     def __init__(self, channels: int, gain: float = 0.02, like: "ResidualBlock | None" = None):
         super().__init__()
         if like is None:
-            pad, norm, relu = nn.ReflectionPad2d(1), InstanceNorm(channels), nn.ReLU()
+            pad, norm, relu = nn.ReflectionPad2d(1), InstanceNorm(channels), ReLU()
         else:
             layers: nn.SequentialCell = like.conv_block
             pad, _, norm, relu, *_ = layers
@@ -97,20 +97,20 @@ class ResNetGenerator(nn.Cell):
             nn.ReflectionPad2d(3),
             _conv(in_channels, w, 7, gain=gain),  # (N, w, H, W)
             InstanceNorm(w),
-            nn.ReLU(),
+            ReLU(),
             _conv(w, 2 * w, 3, 2, 1, gain=gain),  # (N, 2w, H/2, W/2)
             InstanceNorm(2 * w),
-            nn.ReLU(),
+            ReLU(),
             _conv(2 * w, 4 * w, 3, 2, 1, gain=gain),  # (N, 4w, H/4, W/4)
             InstanceNorm(4 * w),
-            nn.ReLU(),
+            ReLU(),
             *residual,
             _upsample(4 * w, 2 * w, gain=gain),  # (N, 2w, H/2, W/2)
             InstanceNorm(2 * w),
-            nn.ReLU(),
+            ReLU(),
             _upsample(2 * w, w, gain=gain),  # (N, w, H, W)
             InstanceNorm(w),
-            nn.ReLU(),
+            ReLU(),
             nn.ReflectionPad2d(3),
             _conv(w, out_channels, 7, gain=gain),  # (N, out_channels, H, W)
             Tanh(),
