@@ -106,6 +106,70 @@ def test_exif_rotation_is_applied(tmp_path):
     assert pixel(turned, 5, 3)[0] > 240 and pixel(turned, 5, 17)[0] < 15
 
 
+def photograph(rng, width, height):
+    """Smooth colours, hard edges and noise, as a camera makes them."""
+    colours = Image.fromarray(rng.integers(0, 256, (9, 12, 3), dtype=np.uint8))
+    pixels = np.asarray(colours.resize((width, height), Image.Resampling.BICUBIC), np.float32)
+    pixels = pixels + rng.normal(0, 4, (height, width, 1))
+    pixels[height // 4 : height // 2, width // 4 : width // 2] *= 0.4
+    return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("turned", [1, 6])
+@pytest.mark.parametrize("channels", [3, 1])
+def test_large_jpegs_are_decoded_at_twice_the_size_or_more(tmp_path, rng, mode, turned, channels):
+    exif = Image.Exif()
+    exif[0x0112] = turned
+    path = saved(tmp_path / "p.jpg", photograph(rng, 1216, 912).convert(mode), exif=exif)
+    full = read_image(path, channels)
+    for side, size in ((36, (152, 114)), (100, (304, 228)), (228, (608, 456)), (229, (1216, 912))):
+        reduced = read_image(path, channels, side=side)
+        assert reduced.size == (size if turned == 1 else size[::-1])
+        assert reduced.mode == full.mode
+        expected, found = (
+            np.asarray(image.resize((side, side), Image.Resampling.BICUBIC), float)
+            for image in (full, reduced)
+        )
+        difference = np.abs(found - expected)
+        assert difference.mean() < 0.5 and difference.max() <= 8, (side, difference.max())
+
+
+def test_sides_that_no_power_of_two_divides(tmp_path, rng):
+    """The last row stands for less than the others: half a pixel of the square, at most."""
+    path = saved(tmp_path / "odd.jpg", photograph(rng, 1201, 897))
+    reduced = read_image(path, side=36)
+    assert reduced.size == (151, 113)
+    full = read_image(path).resize((36, 36), Image.Resampling.BICUBIC)
+    found = reduced.resize((36, 36), Image.Resampling.BICUBIC)
+    difference = np.abs(np.asarray(found, float) - np.asarray(full, float))
+    steepest = np.abs(np.diff(np.asarray(full, float), axis=0)).max()
+    assert difference.max() < steepest / 2
+
+
+def test_what_is_no_large_jpeg_is_decoded_as_it_is(tmp_path, rng):
+    image = photograph(rng, 400, 300)
+    for name in ("a.png", "a.webp", "a.tif"):
+        path = saved(tmp_path / name, image)
+        assert read_image(path, side=36).tobytes() == read_image(path).tobytes()
+    narrow = saved(tmp_path / "narrow.jpg", photograph(rng, 1600, 70))
+    assert read_image(narrow, side=36).size == (1600, 70)
+    second = photograph(rng, 400, 300)
+    several = saved(tmp_path / "several.mpo", image, save_all=True, append_images=[second])
+    assert read_image(several, side=36).size == (100, 75)
+
+
+def test_domains_decode_what_training_and_evaluation_need(data_root, rng):
+    for name in ("trainA", "testA"):
+        saved(data_root / name / "0.jpg", photograph(rng, 800, 600))
+    config = DataConfig(str(data_root), load_size=72, crop_size=32)
+    for split in ("train", "test"):
+        domain = load_domains(config, split)[0]
+        assert domain.where(0).name == "0.jpg" and domain.load(0).size == (200, 150)
+    assert FolderDomain(data_root / "trainA").load(0).size == (800, 600)
+    assert open_picture(data_root / "trainA" / "0.jpg").image.size == (800, 600)
+
+
 def test_find_images_is_recursive_sorted_and_picky(tmp_path):
     for name in ("b.PNG", "a.jpg", "sub/deep/c.webp", ".hidden.png", ".cache/d.png", "notes.txt"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

@@ -70,16 +70,18 @@ class FolderDomain:
         folder: where to look.
         channels: 3 for RGB, 1 for gray.
         max_images: number of images to keep, from the first on; 0 keeps all.
+        side: side in pixels of the largest square that images are resized to; large JPEG files are
+            decoded at no more than is needed for it, see `read_image`. None decodes all of them.
 
     Raises:
         UserError: the folder is missing or holds no image.
     """
 
-    def __init__(self, folder, channels: int = 3, max_images: int = 0):
+    def __init__(self, folder, channels: int = 3, max_images: int = 0, side: int | None = None):
         folder = Path(folder)
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder; {_LAYOUT}")
-        self.channels = channels
+        self.channels, self.side = channels, side
         self.paths: list[Path] = []
         self.left_out: list[Path] = []
         deep = DeepPictures()
@@ -104,7 +106,7 @@ class FolderDomain:
 
     def load(self, index: int) -> Image.Image:
         """Read an image as RGB or gray; see `Domain.load`."""
-        return read_image(self.paths[index], self.channels, self.white)
+        return read_image(self.paths[index], self.channels, self.white, self.side)
 
     def where(self, index: int) -> Path:
         """Return the file of an image."""
@@ -161,7 +163,7 @@ def load_domains(config: DataConfig, split: str, channels=(3, 3)) -> tuple[Domai
     """Open domains A and B of a split, `train` or `test`, from folders or a MindRecord file.
 
     Args:
-        config: root, crop_size and max_images are used.
+        config: root, load_size, crop_size and max_images are used.
         split: train or test.
         channels: number of channels of A and of B.
 
@@ -172,7 +174,7 @@ def load_domains(config: DataConfig, split: str, channels=(3, 3)) -> tuple[Domai
     if root.is_file():
         return _load_mindrecord(root, config, channels)
     a, b = (
-        FolderDomain(root / f"{split}{letter}", count, config.max_images)
+        FolderDomain(root / f"{split}{letter}", count, config.max_images, config.load_size)
         for letter, count in zip("AB", channels)
     )
     return a, b
