@@ -17,7 +17,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from cyclegan_ms.config import Config, DataConfig
-from cyclegan_ms.data import domains
+from cyclegan_ms.data import domains, images
 from cyclegan_ms.data.domains import (
     FolderDomain,
     load_domains,
@@ -196,15 +196,14 @@ def test_unreadable_files_are_skipped_with_one_warning_each(data_root, caplog):
     whole = (folder / "0.png").read_bytes()
     (folder / "01_cut.png").write_bytes(whole[: len(whole) // 2])
     domain, broken = FolderDomain(folder), {}
-    assert len(domain) == 4  # the cut one still looks like an image
-    assert domain.where(1).name == "01_cut.png"
-    assert [path.name for path in domain.left_out] == ["00_text.jpg"]
+    assert len(domain) == 5 and not domain.left_out and not caplog.records
+    assert [domain.where(i).name for i in (1, 2)] == ["00_text.jpg", "01_cut.png"]
     for _ in range(3):
         instead = load_readable(domain, 1, broken)
-        assert np.array_equal(np.asarray(instead), np.asarray(domain.load(2)))
-    assert broken == {1: 0}
+        assert np.array_equal(np.asarray(instead), np.asarray(domain.load(3)))
+    assert broken == {1: 0, 2: 0}
     with pytest.raises(OSError, match="truncated"):
-        domain.load(1)
+        domain.load(2)
     assert [record.levelno for record in caplog.records] == [logging.WARNING] * 2
     text_file, cut_file = (record.getMessage() for record in caplog.records)
     assert text_file == f"skipped {folder / '00_text.jpg'}: not an image, or damaged"
@@ -301,6 +300,34 @@ def test_a_pipe_does_not_hang(data_root):
     assert [path.name for path in domain.left_out] == ["pipe.png"] and len(domain) == 3
 
 
+def test_opening_reads_names_and_sizes_only(data_root, monkeypatch, caplog):
+    """Neither images nor what pretends to be one; an empty file shows by its size."""
+    folder = data_root / "trainB"
+    for index in range(300):
+        (folder / f"x{index:03d}.jpg").write_text("no image")
+        (folder / f"y{index:03d}.png").write_text("no image")
+    (folder / "empty.jpg").touch()
+    opened = []
+
+    def noting(path):
+        opened.append(path.name)
+        return open_image(path)
+
+    for module in (domains, images):
+        monkeypatch.setattr(module, "open_image", noting)
+    domain = FolderDomain(folder)
+    assert len(domain) == 602 and domain.names[-1] == "y299.png 8"
+    # One to see that there is an image, and of PNG files some, for they may have 16 bits.
+    assert opened[0] == "0.png" and len(opened) == 1 + -(-302 // 2)
+    assert all(name.endswith(".png") for name in opened)
+    assert [path.name for path in domain.left_out] == ["empty.jpg"]
+    assert caplog.messages == [f"skipped {folder / 'empty.jpg'}: an empty file"]
+    for path in domain.paths[:2]:
+        path.unlink()
+    with pytest.raises(UserError, match="trainB: holds no image that can be read"):
+        FolderDomain(folder)
+
+
 @pytest.mark.parametrize(
     "values,words",
     [
@@ -364,7 +391,7 @@ def test_all_pictures_of_32_bits_in_a_folder_have_one_white(tmp_path, caplog):
     dark, light = np.full((4, 4), 0.5, np.float32), np.full((4, 4), 200, np.float32)
     domain = save_deep(tmp_path / "floats", dark=dark, light=light)
     assert [pixel(domain.load(i))[0] for i in range(2)] == [0, 200]
-    assert "floats: in its 2 pictures of 32 bits 0 is black and 255 white" in caplog.text
+    assert "floats: in its pictures of 32 bits (2 looked at) 0 is black and 255 w" in caplog.text
     domain = save_deep(tmp_path / "dark", one=dark, two=dark / 2)
     assert [pixel(domain.load(i))[0] for i in range(2)] == [128, 64]
     domain = save_deep(tmp_path / "whole", one=np.full((4, 4), 200, np.int32))
@@ -373,6 +400,15 @@ def test_all_pictures_of_32_bits_in_a_folder_have_one_white(tmp_path, caplog):
     domain = save_deep(tmp_path / "odd", odd=odd)
     assert np.asarray(domain.load(0))[..., 0].tolist() == [[0, 255], [0, 255]]
     assert domain.white == 70000
+
+
+def test_many_pictures_of_32_bits_are_looked_at_in_part(tmp_path, monkeypatch):
+    monkeypatch.setattr(images.DeepPictures, "MOST", 3)
+    values = [0.5, 200, 1, 1, 30, 1, 0.25]
+    arrays = {f"a{i}": np.full((2, 2), value, np.float32) for i, value in enumerate(values)}
+    domain = save_deep(tmp_path / "floats", **arrays)  # the first, the fourth and the last
+    assert domain.white == 1
+    assert [pixel(domain.load(i))[0] for i in (0, 1, 6)] == [128, 255, 64]
 
 
 def test_twelve_bits_in_sixteen_are_warned_of(tmp_path, caplog):
@@ -567,8 +603,10 @@ def test_programs_are_no_pictures(name, tmp_path, data_root):
     with pytest.raises(OSError, match="not an image"):
         open_picture(data_root / "trainA" / name)
     domain = FolderDomain(data_root / "trainA")
-    assert len(domain) == 3
-    assert [path.name for path in domain.left_out] == ([name] if known else [])
+    assert [path.name for path in domain.paths if path.name == name] == ([name] if known else [])
+    if known:
+        with pytest.raises(OSError, match="not an image"):
+            domain.load(domain.paths.index(data_root / "trainA" / name))
 
 
 def test_the_usual_types_are_read(tmp_path, rng):

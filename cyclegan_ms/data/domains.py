@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from cyclegan_ms.config import Config, DataConfig
-from cyclegan_ms.data.formats import find_images, open_image, twice
+from cyclegan_ms.data.formats import file_size, find_images, open_image, pillow_errors, twice
 from cyclegan_ms.data.images import DeepPictures, read_image, to_chw
 from cyclegan_ms.errors import UserError, program
 from cyclegan_ms.files import find_shipped
@@ -46,7 +46,7 @@ class Domain(Protocol):
     names: list[str]
     """what tells each image from others, the same at every start"""
     left_out: list[Path]
-    """files that were recognised as no images when the domain was opened"""
+    """what was recognised as no image file when the domain was opened"""
 
     def __len__(self) -> int: ...
 
@@ -64,12 +64,14 @@ class Domain(Protocol):
 class FolderDomain:
     """The images of one domain in one folder, nested folders included.
 
-    A file that Pillow cannot identify is left out with a warning.
+    Opening it reads names and sizes only: a file that is no image, or damaged, is found when it
+    comes. What is no file, or an empty one, is left out with a warning. What is white in pictures
+    of 32 bits is settled by up to 200 of them, see `DeepPictures`.
 
     Args:
         folder: where to look.
         channels: 3 for RGB, 1 for gray.
-        max_images: number of images to keep, from the first on; 0 keeps all.
+        max_images: number of files to keep, from the first on; 0 keeps all.
         side: side in pixels of the largest square that images are resized to; large JPEG files are
             decoded at no more than is needed for it, see `read_image`. None decodes all of them.
 
@@ -83,23 +85,24 @@ class FolderDomain:
             raise UserError(f"{folder}: no such folder; {_LAYOUT}")
         self.channels, self.side = channels, side
         self.paths: list[Path] = []
+        self.names: list[str] = []
         self.left_out: list[Path] = []
-        deep = DeepPictures()
         for path in find_images(folder):
             try:
-                with twice(open_image, path) as image:
-                    deep.note(path, image)
-            except Exception as error:  # as in read_image
+                size = twice(_filled, path)
+            except OSError as error:
                 _warn_skipped(path, error)
                 self.left_out.append(path)
-            else:
-                self.paths.append(path)
+                continue
+            self.paths.append(path)
+            self.names.append(f"{path.relative_to(folder)} {size}")
             if len(self.paths) == max_images > 0:
                 break
-        if not self.paths:
+        if not any(map(_opens, self.paths)):
             raise UserError(f"{folder}: holds no image that can be read; {_LAYOUT}")
+        deep = DeepPictures()
+        deep.look(self.paths)
         self.white = deep.settle(folder)
-        self.names = [f"{p.relative_to(folder)} {p.stat().st_size}" for p in self.paths]
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -111,6 +114,23 @@ class FolderDomain:
     def where(self, index: int) -> Path:
         """Return the file of an image."""
         return self.paths[index]
+
+
+def _filled(path):
+    """Return the size of a file; raise OSError if there is none, or nothing in it."""
+    if size := file_size(path):
+        return size
+    raise OSError("an empty file")
+
+
+def _opens(path):
+    """Return whether a file looks like an image."""
+    try:
+        with pillow_errors():
+            twice(open_image, path).close()
+    except OSError:
+        return False
+    return True
 
 
 class MindRecordDomain:
