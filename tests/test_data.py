@@ -5,6 +5,7 @@ import logging
 import os
 import subprocess
 import sys
+import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
@@ -559,6 +560,50 @@ def test_mindrecord_of_the_tutorials_kind(data_root, tmp_path):
     # Unpaired training draws each column in an order of its own, and shows the rows as they are.
     stream = UnpairedStream(a, b, config, seed=0)
     assert {stream[i][0].tobytes() for i in range(3)} == {a.load(i).tobytes() for i in range(3)}
+
+
+def test_a_mindrecord_file_is_read_in_the_order_of_the_stream(data_root, tmp_path, monkeypatch):
+    """Rows come by MindSpore's reader, a part at a time; pairs are those read one by one."""
+    folder = DataConfig(str(data_root), load_size=40, crop_size=40)
+    write_mindrecord(folder, tmp_path / "m", seed=9)
+    config = replace(folder, root=str(tmp_path / "m"), crop_size=32, batch_size=2)
+    pair = load_domains(config, "train")
+    monkeypatch.setattr("cyclegan_ms.data.stream.PART", 2)
+    for paired, start, rank, workers in ((False, 0, 0, 1), (True, 2, 0, 1), (False, 4, 1, 2)):
+        stream = UnpairedStream(
+            *pair, config, seed=4, epochs=5, start=start, paired=paired, rank=rank, workers=workers
+        )
+        found = list(iterate(stream))
+        assert len(found) == len(stream) // 2 >= 4
+        for column, side in (("real_a", 0), ("real_b", 1)):
+            expected = np.stack([stream[i][side] for i in range(len(stream))])
+            assert np.array_equal(np.concatenate([batch[column] for batch in found]), expected)
+    one_by_one = {stream.index(0, number) for number in range(stream.epoch_images)}
+    assert one_by_one == {0, 1, 2}
+
+
+def test_what_tells_a_mindrecord_file_from_others(data_root, tmp_path, monkeypatch):
+    folder = replace(SMALL, root=str(data_root))
+    write_mindrecord(folder, tmp_path / "m", seed=9)
+    config = replace(SMALL, root=str(tmp_path / "m"), load_size=32)
+    rows = load_domains(config, "train")[0]
+    sums = [f"(3, 32, 32) {zlib.crc32(rows.load(i).tobytes())}" for i in range(3)]
+    assert rows.names == sums
+    assert load_domains(replace(config, max_images=2), "train")[0].names == sums[:2]
+    monkeypatch.setattr(domains.MindRecordDomain, "NAMED", 2)
+    assert load_domains(config, "train")[0].names == ["3 rows", sums[0], sums[2]]
+
+
+def test_a_stream_in_parts_is_the_stream(data_root, monkeypatch):
+    whole = batches(data_root, 2)
+    config = DataConfig(str(data_root), load_size=36, crop_size=32, batch_size=2)
+    stream = UnpairedStream(*load_domains(config, "train"), config, seed=3, epochs=5)
+    monkeypatch.setattr("cyclegan_ms.data.stream.PART", 4)
+    parts = list(iterate(stream))
+    assert create_dataset(stream, 8, 4).get_dataset_size() == 2
+    assert len(parts) == len(whole) == 10
+    for part, (real_a, real_b) in zip(parts, whole):
+        assert np.array_equal(part["real_a"], real_a) and np.array_equal(part["real_b"], real_b)
 
 
 @pytest.mark.parametrize("size", [64, 48])
