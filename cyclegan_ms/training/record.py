@@ -204,7 +204,7 @@ class Record:
         self.progress.step(epoch, losses)
         self.health.watch_losses(step, losses)
         if ends or step % self.config.train.log_every == 0:
-            self.progress.write_line(epoch, step, self.schedule.rates[step - 1])
+            self.progress.write_line(epoch, step, self.schedule.rate(step))
         if ends:
             self.progress.end_epoch(epoch, self.schedule.epochs)
 
@@ -234,7 +234,7 @@ class Record:
         }
         if step == schedule.last and not ends:
             # Not part of the state: a longer run goes on here.
-            self.progress.write_line(epoch, step, schedule.rates[step - 1])
+            self.progress.write_line(epoch, step, schedule.rate(step))
             self.progress.end_epoch(epoch, schedule.epochs)
         if ends or step == schedule.last:
             self.folder.save_generators(networks, epoch, best)

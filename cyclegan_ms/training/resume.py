@@ -101,7 +101,7 @@ def load_resumable(
         if missing := {"config", "images", "workers"} - set(state.facts):
             return f"no {min(missing)}"
         before, now = (
-            rates_of(values, per_epoch)[: state.facts["step"]]
+            rates_of(values)[: -(-state.facts["step"] // per_epoch)]
             for values in (state.facts["config"], config_values(config))
         )
         # First: a changed setting, such as a width, is not the state's fault.

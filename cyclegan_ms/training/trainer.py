@@ -85,7 +85,8 @@ def _train(config, output, resume, progress, stop, on_line):
     options = (config, output, domains, device, schedule, resume, progress, on_line)
     with open_record(*options) as record:
         device.agree()  # nobody goes on before the folder was looked at
-        model = CycleGAN(build_networks(config.model), config, schedule.rates, device)
+        networks = build_networks(config.model)
+        model = CycleGAN(networks, config, schedule.rates, device, per_epoch)
         state = None
         if resume:
             misfit = Everything.of(model, {}).misfit
