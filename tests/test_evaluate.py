@@ -434,7 +434,7 @@ def test_the_page_without_any(finished, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(finished[2], run)
     (run / "evaluation.jsonl").write_text("")
-    write_page(run, read_metrics(run / "metrics.jsonl"), [], ("apple", "orange"), {})
+    write_page(run, read_metrics(run / "metrics.jsonl")[-1], [], ("apple", "orange"), {})
     assert "Metrics of test images" not in (run / "index.html").read_text()
 
 
