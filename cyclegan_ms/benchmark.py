@@ -213,7 +213,7 @@ def _ours(task, size, target, variant="paper", mode="graph"):
     networks = build_networks(config.model)
     real_a, real_b = _images(size)
     if task == "train":
-        model = CycleGAN(networks, config, [2e-4] * 100000, device)
+        model = CycleGAN(networks, config, [2e-4], device)
         return lambda: model.step(real_a, real_b)
     if variant == "tutorial":
         import mindspore as ms

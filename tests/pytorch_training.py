@@ -43,8 +43,9 @@ def train_reference(config: Config) -> Iterator[dict[str, float]]:
     lambdas = (config.loss.lambda_a, config.loss.lambda_b, config.loss.lambda_identity)
     reference = Reference(modules, config.loss.gan, lambdas=lambdas)
     pools = [ImagePool(training.pool_size, [training.seed, 2, side]) for side in (0, 1)]
-    rates = learning_rates(
-        training.learning_rate, training.epochs, training.decay_epochs, epoch_length(config)
+    rates = np.repeat(
+        learning_rates(training.learning_rate, training.epochs, training.decay_epochs),
+        epoch_length(config),
     )
     stream = UnpairedStream(*_domains(config), config.data, training.seed, training.epochs)
     for batch, rate in zip(iterate(stream), rates[: training.max_steps or None]):

@@ -5,6 +5,7 @@ import logging
 import os
 import subprocess
 import sys
+import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
@@ -17,7 +18,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from cyclegan_ms.config import Config, DataConfig
-from cyclegan_ms.data import domains
+from cyclegan_ms.data import domains, images
 from cyclegan_ms.data.domains import (
     FolderDomain,
     load_domains,
@@ -106,6 +107,70 @@ def test_exif_rotation_is_applied(tmp_path):
     assert pixel(turned, 5, 3)[0] > 240 and pixel(turned, 5, 17)[0] < 15
 
 
+def photograph(rng, width, height):
+    """Smooth colours, hard edges and noise, as a camera makes them."""
+    colours = Image.fromarray(rng.integers(0, 256, (9, 12, 3), dtype=np.uint8))
+    pixels = np.asarray(colours.resize((width, height), Image.Resampling.BICUBIC), np.float32)
+    pixels = pixels + rng.normal(0, 4, (height, width, 1))
+    pixels[height // 4 : height // 2, width // 4 : width // 2] *= 0.4
+    return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("turned", [1, 6])
+@pytest.mark.parametrize("channels", [3, 1])
+def test_large_jpegs_are_decoded_at_twice_the_size_or_more(tmp_path, rng, mode, turned, channels):
+    exif = Image.Exif()
+    exif[0x0112] = turned
+    path = saved(tmp_path / "p.jpg", photograph(rng, 1216, 912).convert(mode), exif=exif)
+    full = read_image(path, channels)
+    for side, size in ((36, (152, 114)), (100, (304, 228)), (228, (608, 456)), (229, (1216, 912))):
+        reduced = read_image(path, channels, side=side)
+        assert reduced.size == (size if turned == 1 else size[::-1])
+        assert reduced.mode == full.mode
+        expected, found = (
+            np.asarray(image.resize((side, side), Image.Resampling.BICUBIC), float)
+            for image in (full, reduced)
+        )
+        difference = np.abs(found - expected)
+        assert difference.mean() < 0.5 and difference.max() <= 8, (side, difference.max())
+
+
+def test_sides_that_no_power_of_two_divides(tmp_path, rng):
+    """The last row stands for less than the others: half a pixel of the square, at most."""
+    path = saved(tmp_path / "odd.jpg", photograph(rng, 1201, 897))
+    reduced = read_image(path, side=36)
+    assert reduced.size == (151, 113)
+    full = read_image(path).resize((36, 36), Image.Resampling.BICUBIC)
+    found = reduced.resize((36, 36), Image.Resampling.BICUBIC)
+    difference = np.abs(np.asarray(found, float) - np.asarray(full, float))
+    steepest = np.abs(np.diff(np.asarray(full, float), axis=0)).max()
+    assert difference.max() < steepest / 2
+
+
+def test_what_is_no_large_jpeg_is_decoded_as_it_is(tmp_path, rng):
+    image = photograph(rng, 400, 300)
+    for name in ("a.png", "a.webp", "a.tif"):
+        path = saved(tmp_path / name, image)
+        assert read_image(path, side=36).tobytes() == read_image(path).tobytes()
+    narrow = saved(tmp_path / "narrow.jpg", photograph(rng, 1600, 70))
+    assert read_image(narrow, side=36).size == (1600, 70)
+    second = photograph(rng, 400, 300)
+    several = saved(tmp_path / "several.mpo", image, save_all=True, append_images=[second])
+    assert read_image(several, side=36).size == (100, 75)
+
+
+def test_domains_decode_what_training_and_evaluation_need(data_root, rng):
+    for name in ("trainA", "testA"):
+        saved(data_root / name / "0.jpg", photograph(rng, 800, 600))
+    config = DataConfig(str(data_root), load_size=72, crop_size=32)
+    for split in ("train", "test"):
+        domain = load_domains(config, split)[0]
+        assert domain.where(0).name == "0.jpg" and domain.load(0).size == (200, 150)
+    assert FolderDomain(data_root / "trainA").load(0).size == (800, 600)
+    assert open_picture(data_root / "trainA" / "0.jpg").image.size == (800, 600)
+
+
 def test_find_images_is_recursive_sorted_and_picky(tmp_path):
     for name in ("b.PNG", "a.jpg", "sub/deep/c.webp", ".hidden.png", ".cache/d.png", "notes.txt"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -132,15 +197,14 @@ def test_unreadable_files_are_skipped_with_one_warning_each(data_root, caplog):
     whole = (folder / "0.png").read_bytes()
     (folder / "01_cut.png").write_bytes(whole[: len(whole) // 2])
     domain, broken = FolderDomain(folder), {}
-    assert len(domain) == 4  # the cut one still looks like an image
-    assert domain.where(1).name == "01_cut.png"
-    assert [path.name for path in domain.left_out] == ["00_text.jpg"]
+    assert len(domain) == 5 and not domain.left_out and not caplog.records
+    assert [domain.where(i).name for i in (1, 2)] == ["00_text.jpg", "01_cut.png"]
     for _ in range(3):
         instead = load_readable(domain, 1, broken)
-        assert np.array_equal(np.asarray(instead), np.asarray(domain.load(2)))
-    assert broken == {1: 0}
+        assert np.array_equal(np.asarray(instead), np.asarray(domain.load(3)))
+    assert broken == {1: 0, 2: 0}
     with pytest.raises(OSError, match="truncated"):
-        domain.load(1)
+        domain.load(2)
     assert [record.levelno for record in caplog.records] == [logging.WARNING] * 2
     text_file, cut_file = (record.getMessage() for record in caplog.records)
     assert text_file == f"skipped {folder / '00_text.jpg'}: not an image, or damaged"
@@ -237,6 +301,34 @@ def test_a_pipe_does_not_hang(data_root):
     assert [path.name for path in domain.left_out] == ["pipe.png"] and len(domain) == 3
 
 
+def test_opening_reads_names_and_sizes_only(data_root, monkeypatch, caplog):
+    """Neither images nor what pretends to be one; an empty file shows by its size."""
+    folder = data_root / "trainB"
+    for index in range(300):
+        (folder / f"x{index:03d}.jpg").write_text("no image")
+        (folder / f"y{index:03d}.png").write_text("no image")
+    (folder / "empty.jpg").touch()
+    opened = []
+
+    def noting(path):
+        opened.append(path.name)
+        return open_image(path)
+
+    for module in (domains, images):
+        monkeypatch.setattr(module, "open_image", noting)
+    domain = FolderDomain(folder)
+    assert len(domain) == 602 and domain.names[-1] == "y299.png 8"
+    # One to see that there is an image, and of PNG files some, for they may have 16 bits.
+    assert opened[0] == "0.png" and len(opened) == 1 + -(-302 // 2)
+    assert all(name.endswith(".png") for name in opened)
+    assert [path.name for path in domain.left_out] == ["empty.jpg"]
+    assert caplog.messages == [f"skipped {folder / 'empty.jpg'}: an empty file"]
+    for path in domain.paths[:2]:
+        path.unlink()
+    with pytest.raises(UserError, match="trainB: holds no image that can be read"):
+        FolderDomain(folder)
+
+
 @pytest.mark.parametrize(
     "values,words",
     [
@@ -300,7 +392,7 @@ def test_all_pictures_of_32_bits_in_a_folder_have_one_white(tmp_path, caplog):
     dark, light = np.full((4, 4), 0.5, np.float32), np.full((4, 4), 200, np.float32)
     domain = save_deep(tmp_path / "floats", dark=dark, light=light)
     assert [pixel(domain.load(i))[0] for i in range(2)] == [0, 200]
-    assert "floats: in its 2 pictures of 32 bits 0 is black and 255 white" in caplog.text
+    assert "floats: in its pictures of 32 bits (2 looked at) 0 is black and 255 w" in caplog.text
     domain = save_deep(tmp_path / "dark", one=dark, two=dark / 2)
     assert [pixel(domain.load(i))[0] for i in range(2)] == [128, 64]
     domain = save_deep(tmp_path / "whole", one=np.full((4, 4), 200, np.int32))
@@ -309,6 +401,15 @@ def test_all_pictures_of_32_bits_in_a_folder_have_one_white(tmp_path, caplog):
     domain = save_deep(tmp_path / "odd", odd=odd)
     assert np.asarray(domain.load(0))[..., 0].tolist() == [[0, 255], [0, 255]]
     assert domain.white == 70000
+
+
+def test_many_pictures_of_32_bits_are_looked_at_in_part(tmp_path, monkeypatch):
+    monkeypatch.setattr(images.DeepPictures, "MOST", 3)
+    values = [0.5, 200, 1, 1, 30, 1, 0.25]
+    arrays = {f"a{i}": np.full((2, 2), value, np.float32) for i, value in enumerate(values)}
+    domain = save_deep(tmp_path / "floats", **arrays)  # the first, the fourth and the last
+    assert domain.white == 1
+    assert [pixel(domain.load(i))[0] for i in (0, 1, 6)] == [128, 255, 64]
 
 
 def test_twelve_bits_in_sixteen_are_warned_of(tmp_path, caplog):
@@ -461,6 +562,50 @@ def test_mindrecord_of_the_tutorials_kind(data_root, tmp_path):
     assert {stream[i][0].tobytes() for i in range(3)} == {a.load(i).tobytes() for i in range(3)}
 
 
+def test_a_mindrecord_file_is_read_in_the_order_of_the_stream(data_root, tmp_path, monkeypatch):
+    """Rows come by MindSpore's reader, a part at a time; pairs are those read one by one."""
+    folder = DataConfig(str(data_root), load_size=40, crop_size=40)
+    write_mindrecord(folder, tmp_path / "m", seed=9)
+    config = replace(folder, root=str(tmp_path / "m"), crop_size=32, batch_size=2)
+    pair = load_domains(config, "train")
+    monkeypatch.setattr("cyclegan_ms.data.stream.PART", 2)
+    for paired, start, rank, workers in ((False, 0, 0, 1), (True, 2, 0, 1), (False, 4, 1, 2)):
+        stream = UnpairedStream(
+            *pair, config, seed=4, epochs=5, start=start, paired=paired, rank=rank, workers=workers
+        )
+        found = list(iterate(stream))
+        assert len(found) == len(stream) // 2 >= 4
+        for column, side in (("real_a", 0), ("real_b", 1)):
+            expected = np.stack([stream[i][side] for i in range(len(stream))])
+            assert np.array_equal(np.concatenate([batch[column] for batch in found]), expected)
+    one_by_one = {stream.index(0, number) for number in range(stream.epoch_images)}
+    assert one_by_one == {0, 1, 2}
+
+
+def test_what_tells_a_mindrecord_file_from_others(data_root, tmp_path, monkeypatch):
+    folder = replace(SMALL, root=str(data_root))
+    write_mindrecord(folder, tmp_path / "m", seed=9)
+    config = replace(SMALL, root=str(tmp_path / "m"), load_size=32)
+    rows = load_domains(config, "train")[0]
+    sums = [f"(3, 32, 32) {zlib.crc32(rows.load(i).tobytes())}" for i in range(3)]
+    assert rows.names == sums
+    assert load_domains(replace(config, max_images=2), "train")[0].names == sums[:2]
+    monkeypatch.setattr(domains.MindRecordDomain, "NAMED", 2)
+    assert load_domains(config, "train")[0].names == ["3 rows", sums[0], sums[2]]
+
+
+def test_a_stream_in_parts_is_the_stream(data_root, monkeypatch):
+    whole = batches(data_root, 2)
+    config = DataConfig(str(data_root), load_size=36, crop_size=32, batch_size=2)
+    stream = UnpairedStream(*load_domains(config, "train"), config, seed=3, epochs=5)
+    monkeypatch.setattr("cyclegan_ms.data.stream.PART", 4)
+    parts = list(iterate(stream))
+    assert create_dataset(stream, 8, 4).get_dataset_size() == 2
+    assert len(parts) == len(whole) == 10
+    for part, (real_a, real_b) in zip(parts, whole):
+        assert np.array_equal(part["real_a"], real_a) and np.array_equal(part["real_b"], real_b)
+
+
 @pytest.mark.parametrize("size", [64, 48])
 def test_mindrecord_of_another_size(data_root, tmp_path, size):
     path = tmp_path / "pairs.mindrecord"
@@ -503,8 +648,10 @@ def test_programs_are_no_pictures(name, tmp_path, data_root):
     with pytest.raises(OSError, match="not an image"):
         open_picture(data_root / "trainA" / name)
     domain = FolderDomain(data_root / "trainA")
-    assert len(domain) == 3
-    assert [path.name for path in domain.left_out] == ([name] if known else [])
+    assert [path.name for path in domain.paths if path.name == name] == ([name] if known else [])
+    if known:
+        with pytest.raises(OSError, match="not an image"):
+            domain.load(domain.paths.index(data_root / "trainA" / name))
 
 
 def test_the_usual_types_are_read(tmp_path, rng):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.linalg import sqrtm
 
+from cyclegan_ms.evaluate import distances
 from cyclegan_ms.evaluate.distances import frechet_distance, kernel_distance
 
 pytestmark = pytest.mark.quick
@@ -73,6 +74,27 @@ def test_kernel_distance_against_loops(rng):
     ]
     expected = sum(within) - 2 * mean([(u, v) for u in x for v in y])
     assert kernel_distance(x, y)[0] == pytest.approx(expected)
+
+
+def test_blocks_change_nothing(rng, monkeypatch):
+    """Against whole matrices, and whole matrices of each half; sets smaller and larger than one."""
+    x, y = rng.normal(size=(23, 5)), rng.normal(size=(10, 5)) + 0.3
+
+    def unbiased(x, y):
+        xx, yy, xy = ((u @ v.T / 5 + 1) ** 3 for u, v in ((x, x), (y, y), (x, y)))
+        within = [(k.sum() - np.trace(k)) / (len(k) * (len(k) - 1)) for k in (xx, yy)]
+        return sum(within) - 2 * xy.mean()
+
+    draw = np.random.default_rng(3)
+    halves = [
+        unbiased(*(s[draw.choice(len(s), len(s) // 2, replace=False)] for s in (x, y)))
+        for _ in range(7)
+    ]
+    for block in (1, 4, 10, 100):
+        monkeypatch.setattr(distances, "_BLOCK", block)
+        value, error = kernel_distance(x, y, 7, seed=3)
+        assert value == pytest.approx(unbiased(x, y), rel=1e-10)
+        assert error == pytest.approx(np.std(halves, ddof=1), rel=1e-10)
 
 
 def test_kernel_distance_is_unbiased(rng):

@@ -22,6 +22,7 @@ from cyclegan_ms.config import Config, DataConfig, LossConfig, ModelConfig, Trai
 from cyclegan_ms.data.images import from_chw, read_image, resized_chw, to_chw
 from cyclegan_ms.errors import TrainingStopped, UserError
 from cyclegan_ms.evaluate import evaluate
+from cyclegan_ms.evaluate import run as evaluation
 from cyclegan_ms.evaluate.classifier import SIZE, train_classifier
 from cyclegan_ms.evaluate.distances import frechet_distance, kernel_distance
 from cyclegan_ms.evaluate.report import check_outputs, markdown, write_report
@@ -106,6 +107,28 @@ def test_both_directions_are_measured(finished, root, evaluated):
     a, b = report["directions"].values()
     assert report["mean"]["cycle_l1"] == pytest.approx((a["cycle_l1"] + b["cycle_l1"]) / 2)
     assert report["epoch"] == 4
+
+
+def test_an_evaluation_holds_few_pictures(finished, evaluated, tmp_path, monkeypatch):
+    """In chunks, with only the best and the worst case kept, its numbers are the same."""
+    report, cases = evaluated
+    monkeypatch.setattr(evaluation, "_CHUNK", 2)
+    monkeypatch.setattr(evaluation, "CASES", 1)
+    network = write_network(tmp_path / "f.onnx", ("n", 3, 32, 32))
+    found, kept = evaluate(finished[2], finished[1], network, steps=20)
+    for direction, values in report["directions"].items():
+        assert found["directions"][direction] == pytest.approx(values, rel=1e-5, abs=1e-5)
+        ranked = sorted(cases[direction], key=lambda case: -case.metrics["target_logit"])
+        assert [case.name for case in kept[direction]] == [ranked[0].name, ranked[-1].name]
+        for case, same in zip(kept[direction], (ranked[0], ranked[-1])):
+            assert case.metrics == pytest.approx(same.metrics, rel=1e-4, abs=1e-5)
+            assert case.fake.tobytes() == same.fake.tobytes()
+    assert found["classifier"] == report["classifier"]
+    assert found["features"]["real_training_images"] == [5, 4]
+
+    monkeypatch.setattr(evaluation, "_JUDGED_BY", 3)
+    few = evaluate(finished[2], finished[1], steps=1)[0]["classifier"]
+    assert (few["trained_on"], few["held_out"]) == ([2, 2], [1, 1])
 
 
 def test_what_the_classifier_says(finished, root, evaluated):
@@ -434,7 +457,7 @@ def test_the_page_without_any(finished, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(finished[2], run)
     (run / "evaluation.jsonl").write_text("")
-    write_page(run, read_metrics(run / "metrics.jsonl"), [], ("apple", "orange"), {})
+    write_page(run, read_metrics(run / "metrics.jsonl")[-1], [], ("apple", "orange"), {})
     assert "Metrics of test images" not in (run / "index.html").read_text()
 
 

@@ -22,6 +22,7 @@ def test_features_are_of_rgb_in_0_to_1(tmp_path, n):
     pictures = [Image.new("RGB", (40, 30), (255, 51, 0)), Image.new("L", (5, 5), 102)]
     expected = [[1, 0.2, 0], [0.4, 0.4, 0.4]]
     assert network(pictures * 10) == pytest.approx(np.array(expected * 10), abs=1e-6)
+    assert network(iter(pictures * 10)) == pytest.approx(np.array(expected * 10), abs=1e-6)
 
 
 def test_every_pixel_counts_when_a_picture_shrinks(tmp_path):

@@ -96,7 +96,7 @@ def test_learning_rate_at_every_epoch():
         expected.append(adam.param_groups[0]["lr"])
         adam.step()
         schedule.step()
-    assert learning_rates(2e-4, 200, 100, 1) == pytest.approx(expected, rel=1e-12)
+    assert learning_rates(2e-4, 200, 100) == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize("kind,identity,batch", [("lsgan", 0.5, 1), ("vanilla", 0.0, 3)])

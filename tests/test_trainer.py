@@ -10,6 +10,9 @@ from helpers import draw_folder, tiny, weights
 from matplotlib import font_manager
 from PIL import Image
 
+import mindspore as ms
+from mindspore import nn
+
 from cyclegan_ms.config import load_config
 from cyclegan_ms.device import setup_device
 from cyclegan_ms.errors import TrainingStopped, UserError
@@ -17,15 +20,14 @@ from cyclegan_ms.training import plots, train
 from cyclegan_ms.training.cyclegan import CycleGAN, build_networks
 from cyclegan_ms.training.plots import cycle_grid
 from cyclegan_ms.training.progress import read_metrics
-from cyclegan_ms.training.schedule import learning_rates
+from cyclegan_ms.training.schedule import Schedule, learning_rates
+from cyclegan_ms.training.steps import EpochRates, adam
 
 
 def test_learning_rates_of_the_paper():
-    rates = learning_rates(2e-4, 200, 100, steps_per_epoch=3)
-    assert len(rates) == 600
-    by_epoch = np.array(rates).reshape(200, 3)
-    assert (by_epoch == by_epoch[:, :1]).all()
-    factors = by_epoch[:, 0] / 2e-4
+    rates = learning_rates(2e-4, 200, 100)
+    assert len(rates) == 200
+    factors = np.array(rates) / 2e-4
     assert factors[:100].tolist() == [1] * 100
     assert factors[100] == pytest.approx(100 / 101)
     assert factors[199] == pytest.approx(1 / 101)
@@ -33,17 +35,58 @@ def test_learning_rates_of_the_paper():
 
 
 def test_learning_rates_at_the_edges():
-    assert learning_rates(1.0, 3, 0, 2) == [1.0] * 6
-    assert learning_rates(1.0, 3, 3, 1) == pytest.approx([3 / 4, 2 / 4, 1 / 4])
+    assert learning_rates(1.0, 3, 0) == [1.0] * 3
+    assert learning_rates(1.0, 3, 3) == pytest.approx([3 / 4, 2 / 4, 1 / 4])
 
 
-def test_the_optimizers_follow_the_list(images):
+def test_the_schedule_of_a_large_training():
+    """Nothing in it has the length of the training."""
+    schedule = Schedule.of(tiny(epochs=200, decay_epochs=100), 100_000, 1)
+    assert (schedule.last, len(schedule.rates)) == (20_000_000, 200)
+    assert schedule.rate(1) == schedule.rate(10_000_000) == 2e-4
+    assert schedule.rate(10_000_001) == 2e-4 * (1 - 1 / 101)
+    assert schedule.rate(20_000_000) == 2e-4 * (1 - 100 / 101)
+    assert Schedule.of(tiny(max_steps=7), 100_000, 1).last == 7
+
+
+def test_rates_are_those_of_a_list_of_all_steps(mode):
+    """Bit for bit, at every step, in both modes; beyond 2^24 steps too."""
+    rates = learning_rates(2e-4, 20, 13)
+    cell = EpochRates(rates, 3)
+    found = [cell(ms.Tensor([step], ms.int32)).asnumpy().item() for step in range(63)]
+    assert found == np.repeat(np.float32([*rates, rates[-1]]), 3).tolist()
+    cell = EpochRates(rates, 1_000_001)
+    for epoch in (16, 17, 18, 19):
+        for step, index in ((epoch * 1_000_001 - 1, epoch - 1), (epoch * 1_000_001, epoch)):
+            found = cell(ms.Tensor([step], ms.int32)).asnumpy()
+            assert found.item() == np.float32(rates[index])
+
+
+def test_weights_are_those_that_a_list_of_rates_gives(mode, rng):
+    """Adam takes the same steps as with MindSpore's own list of rates, bit for bit."""
+    rates, weights = [3e-3, 2e-3, 1e-3], []
+    gradients = [ms.Tensor(rng.normal(size=(2, 5)), ms.float32) for _ in range(6)]
+    for every in (None, 2):
+        cell = nn.Dense(5, 2, weight_init="ones", has_bias=False)
+        if every:
+            optimizer = adam([cell], rates, 0.5, 1e-8, every)
+            assert not [p for p in optimizer.get_parameters() if "learning_rate" in p.name]
+        else:
+            options = {"learning_rate": np.repeat(rates, 2).tolist(), "beta1": 0.5, "eps": 1e-8}
+            optimizer = nn.Adam(cell.trainable_params(), **options)
+        for gradient in gradients:
+            optimizer((gradient,))
+        weights.append(cell.weight.asnumpy())
+    assert np.array_equal(*weights)
+
+
+def test_the_optimizers_follow_the_epochs(images):
     config = tiny()
     rates = [3e-4, 2e-4, 1e-4]
-    model = CycleGAN(build_networks(config.model), config, rates)
-    for rate in rates:
+    model = CycleGAN(build_networks(config.model), config, rates, per_epoch=2)
+    for rate in (*np.repeat(rates, 2), 1e-4):
         for optimizer in (model.optimizer_g, model.optimizer_d):
-            assert optimizer.get_lr().asnumpy() == pytest.approx(rate)
+            assert optimizer.get_lr().asnumpy() == np.float32(rate)
         model.step(images(), images())
 
 

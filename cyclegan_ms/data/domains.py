@@ -4,8 +4,11 @@ Imports no MindSpore before a MindRecord file is opened.
 """
 
 import logging
+import operator
 import threading
 import zlib
+from collections.abc import Iterable
+from functools import cached_property, reduce
 from pathlib import Path
 from typing import Protocol
 
@@ -13,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from cyclegan_ms.config import Config, DataConfig
-from cyclegan_ms.data.formats import find_images, open_image, twice
+from cyclegan_ms.data.formats import file_size, find_images, open_image, pillow_errors, twice
 from cyclegan_ms.data.images import DeepPictures, read_image, to_chw
 from cyclegan_ms.errors import UserError, program
 from cyclegan_ms.files import find_shipped
@@ -43,10 +46,12 @@ SAMPLE = "sample"
 class Domain(Protocol):
     """The images of one domain."""
 
-    names: list[str]
-    """what tells each image from others, the same at every start"""
     left_out: list[Path]
-    """files that were recognised as no images when the domain was opened"""
+    """what was recognised as no image file when the domain was opened"""
+
+    @property
+    def names(self) -> list[str]:
+        """What tells these images from others, the same at every start."""
 
     def __len__(self) -> int: ...
 
@@ -64,76 +69,134 @@ class Domain(Protocol):
 class FolderDomain:
     """The images of one domain in one folder, nested folders included.
 
-    A file that Pillow cannot identify is left out with a warning.
+    Opening it reads names and sizes only: a file that is no image, or damaged, is found when it
+    comes. What is no file, or an empty one, is left out with a warning. What is white in pictures
+    of 32 bits is settled by up to 200 of them, see `DeepPictures`.
 
     Args:
         folder: where to look.
         channels: 3 for RGB, 1 for gray.
-        max_images: number of images to keep, from the first on; 0 keeps all.
+        max_images: number of files to keep, from the first on; 0 keeps all.
+        side: side in pixels of the largest square that images are resized to; large JPEG files are
+            decoded at no more than is needed for it, see `read_image`. None decodes all of them.
 
     Raises:
         UserError: the folder is missing or holds no image.
     """
 
-    def __init__(self, folder, channels: int = 3, max_images: int = 0):
+    def __init__(self, folder, channels: int = 3, max_images: int = 0, side: int | None = None):
         folder = Path(folder)
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder; {_LAYOUT}")
-        self.channels = channels
+        self.channels, self.side = channels, side
         self.paths: list[Path] = []
+        self.names: list[str] = []
         self.left_out: list[Path] = []
-        deep = DeepPictures()
         for path in find_images(folder):
             try:
-                with twice(open_image, path) as image:
-                    deep.note(path, image)
-            except Exception as error:  # as in read_image
+                size = twice(_filled, path)
+            except OSError as error:
                 _warn_skipped(path, error)
                 self.left_out.append(path)
-            else:
-                self.paths.append(path)
+                continue
+            self.paths.append(path)
+            self.names.append(f"{path.relative_to(folder)} {size}")
             if len(self.paths) == max_images > 0:
                 break
-        if not self.paths:
+        if not any(map(_opens, self.paths)):
             raise UserError(f"{folder}: holds no image that can be read; {_LAYOUT}")
+        deep = DeepPictures()
+        deep.look(self.paths)
         self.white = deep.settle(folder)
-        self.names = [f"{p.relative_to(folder)} {p.stat().st_size}" for p in self.paths]
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def load(self, index: int) -> Image.Image:
         """Read an image as RGB or gray; see `Domain.load`."""
-        return read_image(self.paths[index], self.channels, self.white)
+        return read_image(self.paths[index], self.channels, self.white, self.side)
 
     def where(self, index: int) -> Path:
         """Return the file of an image."""
         return self.paths[index]
 
 
+def _filled(path):
+    """Return the size of a file; raise OSError if there is none, or nothing in it."""
+    if size := file_size(path):
+        return size
+    raise OSError("an empty file")
+
+
+def _opens(path):
+    """Return whether a file looks like an image."""
+    try:
+        with pillow_errors():
+            twice(open_image, path).close()
+    except OSError:
+        return False
+    return True
+
+
 class MindRecordDomain:
     """One image column of a MindRecord file as the tutorial wrote it: float32 CHW in [-1, 1].
 
-    The rows are held in memory: MindRecord has no random access by row from Python.
+    Rows stay in the file until they are asked for: it may be larger than memory.
 
     Args:
-        images: the column's rows, (C, H, W) each.
+        path: the file.
+        column: name of the column.
         max_images: number of images to keep, from the first on; 0 keeps all.
-        path: the file they come from.
+
+    Raises:
+        RuntimeError: MindSpore cannot read it; MindSpore adds exceptions of its own.
     """
 
-    def __init__(self, images: list[np.ndarray], max_images: int = 0, path="MindRecord"):
-        self.images = images[: max_images or None]
-        self.path = Path(path)
+    NAMED = 1500
+    """Rows, spread over the file, that are read to tell it from others: seconds at 256 pixels."""
+
+    def __init__(self, path, column: str, max_images: int = 0):
+        import mindspore.dataset as ds
+
+        self.path, self.column = Path(path), column
+        rows = ds.MindDataset(str(path), [column], shuffle=False).get_dataset_size()
+        self.count = min(rows, max_images or rows)
         self.left_out: list[Path] = []
-        self.names = [f"{image.shape} {zlib.crc32(image.tobytes())}" for image in self.images]
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Shapes and checksums of the rows, of some of them in a large file."""
+        every = -(-self.count // self.NAMED)
+        names = [
+            f"{row.shape} {zlib.crc32(row.tobytes())}"
+            for row in self._rows(range(0, self.count, every))
+        ]
+        return names if every == 1 else [f"{self.count} rows", *names]
 
     def __len__(self) -> int:
-        return len(self.images)
+        return self.count
+
+    def dataset(self, indices: Iterable[int]):
+        """Return a MindSpore dataset of some rows in this order, with the one column."""
+        import mindspore.dataset as ds
+
+        indices = list(indices)
+        # MindSpore takes no more indices at once than there are rows.
+        parts = [indices[i : i + self.count] for i in range(0, len(indices), self.count)]
+        rows = (
+            ds.MindDataset(str(self.path), [self.column], 1, sampler=ds.SubsetSampler(part))
+            for part in parts
+        )
+        return reduce(operator.add, rows)
+
+    def _rows(self, indices):
+        rows = self.dataset(indices).create_dict_iterator(num_epochs=1, output_numpy=True)
+        return (row[self.column] for row in rows)
 
     def load(self, index: int) -> np.ndarray:
-        """Return a row, (C, H, W) float32 in [-1, 1]."""
-        return self.images[index]
+        """Read a row, (C, H, W) float32 in [-1, 1]: 10 ms; `dataset` reads many at once."""
+        (row,) = self._rows([index])
+        return row
 
     def where(self, index: int) -> Path:
         """Return the file that all rows come from."""
@@ -161,7 +224,7 @@ def load_domains(config: DataConfig, split: str, channels=(3, 3)) -> tuple[Domai
     """Open domains A and B of a split, `train` or `test`, from folders or a MindRecord file.
 
     Args:
-        config: root, crop_size and max_images are used.
+        config: root, load_size, crop_size and max_images are used.
         split: train or test.
         channels: number of channels of A and of B.
 
@@ -172,7 +235,7 @@ def load_domains(config: DataConfig, split: str, channels=(3, 3)) -> tuple[Domai
     if root.is_file():
         return _load_mindrecord(root, config, channels)
     a, b = (
-        FolderDomain(root / f"{split}{letter}", count, config.max_images)
+        FolderDomain(root / f"{split}{letter}", count, config.max_images, config.load_size)
         for letter, count in zip("AB", channels)
     )
     return a, b
@@ -186,7 +249,7 @@ def load_split(config: Config, split: str) -> tuple[Domain, Domain]:
 def load_sample_tests(config: Config, trains: tuple[Domain, Domain]) -> tuple[Domain, Domain]:
     """Open the test images that are drawn while training.
 
-    A MindRecord file has none: there they are the training images, which are in memory already.
+    A MindRecord file has none: there they are the training images.
 
     Args:
         config: the sections data and model are used.
@@ -218,19 +281,16 @@ def load_tests(config: Config) -> tuple[Domain, Domain]:
 
 
 def _load_mindrecord(path, config, channels):
-    from mindspore.mindrecord import FileReader
-
     columns = ("image_A", "image_B")
     try:
-        reader = FileReader(str(path), columns=list(columns))
-        rows = [tuple(row[name] for name in columns) for row in reader.get_next()]
-        reader.close()
+        domains = tuple(MindRecordDomain(path, name, config.max_images) for name in columns)
+        firsts = [domain.load(0) for domain in domains]
     except Exception as error:  # MindSpore raises many kinds here, with a page of text each
         raise UserError(
             f"data.root {path} is not a MindRecord file with columns image_A and image_B "
             f"({str(error).splitlines()[0]})"
         ) from error
-    for name, count, image in zip(columns, channels, rows[0]):
+    for name, count, image in zip(columns, channels, firsts):
         if image.ndim != 3 or image.dtype != np.float32:
             raise UserError(
                 f"data.root {path}: {name} is {image.dtype} {image.shape}, not float32 (C, H, W)"
@@ -240,7 +300,7 @@ def _load_mindrecord(path, config, channels):
                 f"data.root {path} holds images {image.shape}; that does not fit {count} "
                 f"channels and data.crop_size {config.crop_size}; a MindRecord file is not resized"
             )
-    return tuple(MindRecordDomain(list(c), config.max_images, path) for c in zip(*rows))
+    return domains
 
 
 _reporting = threading.Lock()

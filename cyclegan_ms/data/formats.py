@@ -5,7 +5,7 @@ import os
 import stat
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -17,7 +17,7 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from cyclegan_ms.files import shown
 
-__all__ = ["find_images", "known_endings", "open_image", "pillow_errors", "twice"]
+__all__ = ["file_size", "find_images", "known_endings", "open_image", "pillow_errors", "twice"]
 
 log = logging.getLogger(__name__)
 
@@ -42,10 +42,10 @@ _RAW = {
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
-def known_endings() -> set[str]:
-    """Return the endings of the types that are read, such as .png."""
-    kinds = _installed()
-    return {ending for ending, kind in Image.registered_extensions().items() if kind in kinds}
+def known_endings(kinds: Collection[str] = FORMATS) -> set[str]:
+    """Return the endings of the types that are read, such as .png; of some of `FORMATS`, or all."""
+    read = set(_installed()) & set(kinds)
+    return {ending for ending, kind in Image.registered_extensions().items() if kind in read}
 
 
 @lru_cache(maxsize=1)
@@ -102,6 +102,18 @@ def _warn_unreadable(error):
     log.warning("left out %s: %s", shown(error.filename), error.strerror)
 
 
+def file_size(path) -> int:
+    """Return the size in bytes of a regular file.
+
+    Raises:
+        OSError: there is none, or something else, such as a pipe.
+    """
+    found = os.stat(path)
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError("not a regular file")
+    return found.st_size
+
+
 def open_image(path) -> Image.Image:
     """Open a file as a Pillow image that is decoded when it is first used.
 
@@ -109,8 +121,7 @@ def open_image(path) -> Image.Image:
         OSError: it cannot be read, or is no picture, and what it is instead; Pillow adds exceptions
             of its own.
     """
-    if not stat.S_ISREG(os.stat(path).st_mode):
-        raise OSError("not a regular file")
+    file_size(path)  # a pipe would be waited for
     if Path(path).suffix.lower() in _RAW:  # many look like TIFF files, and hold a small preview
         raise OSError("a camera's raw file; develop it to TIFF, PNG or JPEG first")
     try:

@@ -1,12 +1,14 @@
 """Pictures to arrays and back: what is black and white in them, and how they become 8 bits."""
 
 import logging
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from cyclegan_ms.data.formats import open_image, pillow_errors
+from cyclegan_ms.data.formats import known_endings, open_image, pillow_errors
 
 __all__ = [
     "DeepPictures",
@@ -22,21 +24,34 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 
-def read_image(path, channels: int = 3, white: float | None = None) -> Image.Image:
+def read_image(
+    path, channels: int = 3, white: float | None = None, side: int | None = None
+) -> Image.Image:
     """Read a file as a viewer would show it: 8-bit RGB, or gray for `channels=1`.
 
     Applies EXIF rotation, lays transparency on white, scales pictures of more bits to 8, and takes
     the first frame of an animation.
 
+    A JPEG file that is to be shrunk is decoded at a half, a quarter or an eighth of its size, never
+    with a side below 2 * `side`. Once resized to 286 pixels, pictures of 12 megapixels (drawn: a
+    1/f spectrum, hard edges, noise) then differ by 0.2 of 255 levels on average, by 4 at most; a
+    photograph with saturated red beside black by 0.5, with 99 % of values within 5: their colour,
+    which JPEG stores at half the size, is no longer enlarged first. Sizes that no 8 divides are
+    stretched by less than half a pixel of the square.
+
     Args:
         path: the file.
         channels: 3 or 1.
         white: as for `white_of`.
+        side: side in pixels of the square that the picture will be resized to; None decodes it at
+            its full size.
 
     Raises:
         OSError: the file cannot be read or decoded.
     """
     with pillow_errors(), open_image(path) as image:
+        if side:
+            image.draft(None, (2 * side, 2 * side))
         image.load()
         white = white_of(image, white)
         return convert_image(ImageOps.exif_transpose(image), channels, white)
@@ -104,6 +119,10 @@ class DeepPictures:
 
     SAMPLE = 20
     """16-bit pictures looked at for a range that is hardly used."""
+    MOST = 200
+    """Files of one ending that `look` opens."""
+    KINDS = ("JPEG2000", "PNG", "PPM", "TIFF")
+    """Types that can hold more than 8 bits, of those that are read."""
 
     def __init__(self):
         self.wide: list[Path] = []
@@ -113,6 +132,20 @@ class DeepPictures:
         """Note a picture of the folder, just opened."""
         if is_deep(image):
             (self.wide if _is_wide(image) else self.sixteen).append(Path(path))
+
+    def look(self, paths: Sequence[Path]) -> None:
+        """Open files of a folder and note them: of each ending up to `MOST`, spread over it.
+
+        Only endings of types that can hold more than 8 bits count. Broken files are passed over.
+        """
+        groups: dict[str, list[Path]] = {ending: [] for ending in known_endings(self.KINDS)}
+        for path in paths:
+            if (ending := path.suffix.lower()) in groups:
+                groups[ending].append(path)
+        for group in groups.values():
+            for path in group[:: -(-len(group) // self.MOST) or 1]:
+                with suppress(OSError, MemoryError), pillow_errors(), open_image(path) as image:
+                    self.note(path, image)
 
     def settle(self, folder) -> float | None:
         """Return what is white in the pictures of 32 bits, as `white_of` takes it; None: no such.
@@ -130,7 +163,7 @@ class DeepPictures:
             return None
         white = _usual_white(self._brightest(self.wide))
         log.info(
-            "%s: in its %d pictures of 32 bits 0 is black and %g white",
+            "%s: in its pictures of 32 bits (%d looked at) 0 is black and %g white",
             folder, len(self.wide), white,
         )  # fmt: skip
         return white

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from cyclegan_ms.config import DataConfig
-from cyclegan_ms.data.domains import Domain, load_readable
+from cyclegan_ms.data.domains import Domain, MindRecordDomain, load_readable
 from cyclegan_ms.data.images import to_chw
 from cyclegan_ms.errors import UserError
 
@@ -71,10 +71,13 @@ class UnpairedStream:
 
     def __getitem__(self, item):
         """Return real_a (C_a, S, S), real_b (C_b, S, S), float32 in [-1, 1], S the crop size."""
-        step, within = divmod(int(item), self.config.batch_size)
-        number = (step * self.workers + self.rank) * self.config.batch_size + within
+        number = self.number(int(item))
         try:
-            return self._pair(self.start + number)
+            images = (
+                load_readable(domain, self.index(side, number), broken, number)
+                for side, (domain, broken) in enumerate(zip(self.domains, self.broken))
+            )
+            return self.augmented(number, *images)
         except UserError as error:
             self.failure = error
             raise
@@ -88,16 +91,23 @@ class UnpairedStream:
         for broken, found in zip(self.broken, state):
             broken.update(found)
 
-    def _pair(self, number):
+    def number(self, item: int) -> int:
+        """Return the number of the pair that is the `item`-th of this worker."""
+        step, within = divmod(item, self.config.batch_size)
+        return self.start + (step * self.workers + self.rank) * self.config.batch_size + within
+
+    def index(self, side: int, number: int) -> int:
+        """Return which image of A (`side` 0) or B (1) a pair has."""
         epoch, position = divmod(number, self.epoch_images)
-        pair = []
-        for side, domain in enumerate(self.domains):
-            order = _order(self.seed, 0 if self.paired else side, epoch, len(domain))
-            rng = np.random.default_rng([self.seed, 1, side, epoch, position])
-            index = int(order[position % len(domain)])
-            image = load_readable(domain, index, self.broken[side], number)
-            pair.append(augment(image, self.config, rng))
-        return tuple(pair)
+        count = len(self.domains[side])
+        order = _order(self.seed, 0 if self.paired else side, epoch, count)
+        return int(order[position % count])
+
+    def augmented(self, number: int, *images) -> tuple[np.ndarray, ...]:
+        """Augment the images of A and B that are pair `number`; see `augment`."""
+        place = divmod(int(number), self.epoch_images)
+        draws = (np.random.default_rng([self.seed, 1, side, *place]) for side in (0, 1))
+        return tuple(augment(image, self.config, rng) for image, rng in zip(images, draws))
 
 
 @lru_cache(maxsize=8)
@@ -130,32 +140,72 @@ def augment(image, config: DataConfig, rng: np.random.Generator) -> np.ndarray:
     return np.ascontiguousarray(pixels)
 
 
-def create_dataset(stream: UnpairedStream):
+PART = 100_000
+"""Number of steps of a pipeline at most: it holds a list of all its pairs."""
+
+
+def create_dataset(stream: UnpairedStream, first: int = 0, steps: int = PART):
     """Return a MindSpore dataset with columns real_a, real_b of (N, C, S, S), decoded in parallel.
 
     Threads are enough: Pillow decodes and resizes outside the interpreter lock.
+
+    Args:
+        stream: the pairs.
+        first: number of its step to begin with, from 0 on.
+        steps: number of steps, fewer where the stream ends.
     """
     import mindspore.dataset as ds
 
     cores = os.cpu_count() or 1
-    workers = min(stream.config.workers or min(cores, 8), cores)
-    dataset = ds.GeneratorDataset(
-        stream,
-        ["real_a", "real_b"],
-        shuffle=False,
-        num_parallel_workers=workers,
-        python_multiprocessing=False,
-    )
-    return dataset.batch(stream.config.batch_size)
+    threads = min(stream.config.workers or min(cores, 8), cores)
+    size, columns = stream.config.batch_size, ["real_a", "real_b"]
+    items = range(first * size, min((first + steps) * size, len(stream)))
+    options = {"num_parallel_workers": threads, "python_multiprocessing": False}
+    if isinstance(stream.domains[0], MindRecordDomain):
+        rows = _rows(stream, items)
+        pairs = rows.map(stream.augmented, rows.get_col_names(), columns, **options)
+    else:
+        pairs = ds.GeneratorDataset(_Part(stream, items), columns, shuffle=False, **options)
+    return pairs.batch(size)
+
+
+class _Part:
+    """Some items of a stream, from 0 on."""
+
+    def __init__(self, stream, items):
+        self.stream, self.items = stream, items
+
+    def __len__(self):
+        return len(self.items)
+
+    def __getitem__(self, item):
+        return self.stream[self.items[item]]
+
+
+def _rows(stream, items):
+    """Return a dataset of pairs' numbers and of their rows of a MindRecord file."""
+    import mindspore.dataset as ds
+
+    numbers = [stream.number(item) for item in items]
+    rows = [
+        domain.dataset(stream.index(side, number) for number in numbers)
+        for side, domain in enumerate(stream.domains)
+    ]
+    return ds.zip((ds.NumpySlicesDataset(numbers, ["number"], shuffle=False), *rows))
 
 
 def iterate(stream: UnpairedStream) -> Iterator[dict[str, np.ndarray]]:
-    """Yield the batches of `create_dataset` as dictionaries of NumPy arrays.
+    """Yield the batches of all steps of a stream as dictionaries, see `create_dataset`.
 
     Raises:
         UserError: a domain has no image left that can be decoded.
     """
     try:
-        yield from create_dataset(stream).create_dict_iterator(num_epochs=1, output_numpy=True)
+        steps, part = len(stream) // stream.config.batch_size, PART
+        if isinstance(stream.domains[0], MindRecordDomain):  # one list of rows each
+            part = min(part, max(1, len(stream.domains[0]) // stream.config.batch_size))
+        for first in range(0, steps, part):
+            dataset = create_dataset(stream, first, part)
+            yield from dataset.create_dict_iterator(num_epochs=1, output_numpy=True)
     except RuntimeError as error:  # MindSpore wraps what its workers raise
         raise stream.failure or error from error

@@ -54,7 +54,8 @@ def kernel_distance(
     usual mean over subsets. The standard error is the standard deviation of the estimate over
     random halves of both sets, the delete-half jackknife (Shao and Wu 1989). Between sets that
     hardly differ it is up to twice too large, for the estimate then no longer behaves like a mean:
-    the square root of 3 where both are of one distribution.
+    the square root of 3 where both are of one distribution. The kernel is computed block by block:
+    memory grows with N and M alone, time with their squares.
 
     Args:
         x: (N, D), N at least 4.
@@ -62,23 +63,60 @@ def kernel_distance(
         halves: number of halves to draw.
         seed: seed of the draw.
     """
-    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
-    kernels = [(u @ v.T / x.shape[1] + 1) ** 3 for u, v in ((x, x), (y, y), (x, y))]
     rng = np.random.default_rng(seed)
-    estimates = []
-    for _ in range(halves):
-        i, j = (rng.choice(len(s), len(s) // 2, replace=False) for s in (x, y))
-        parts = zip(kernels, ((i, i), (j, j), (i, j)))
-        estimates.append(_unbiased(*(kernel[np.ix_(*chosen)] for kernel, chosen in parts)))
-    return _unbiased(*kernels), float(np.std(estimates, ddof=1))
+    draws = [
+        [rng.choice(len(s), len(s) // 2, replace=False) for s in (x, y)] for _ in range(halves)
+    ]
+    of_x, of_y = (_members(len(s), chosen) for s, chosen in zip((x, y), zip(*draws)))
+    within_x, within_y = _within(x, of_x), _within(y, of_y)
+    n, m = of_x.sum(axis=0), of_y.sum(axis=0)
+    between = sum(
+        _sums(_kernel(x[rows], y[columns]), of_x[rows], of_y[columns])
+        for rows in _blocks(x) for columns in _blocks(y)
+    )  # fmt: skip
+    # No vector meets itself within a set.
+    estimates = within_x / (n * (n - 1)) + within_y / (m * (m - 1)) - 2 * between / (n * m)
+    return float(estimates[0]), float(np.std(estimates[1:], ddof=1))
 
 
-def _unbiased(xx, yy, xy):
-    """Estimate from the kernel within x, within y and between them; no vector meets itself."""
-    n, m = xy.shape
-    within_x = (xx.sum() - np.trace(xx)) / (n * (n - 1))
-    within_y = (yy.sum() - np.trace(yy)) / (m * (m - 1))
-    return float(within_x + within_y - 2 * xy.mean())
+_BLOCK = 1024
+"""Vectors whose kernel with as many others is held at once: 8 MB."""
+
+
+def _blocks(x):
+    return [slice(start, start + _BLOCK) for start in range(0, len(x), _BLOCK)]
+
+
+def _members(count, chosen):
+    """Return which vectors are in the whole set, the first column, and in each choice: 0 and 1."""
+    members = np.zeros((count, len(chosen) + 1))
+    members[:, 0] = 1
+    for column, indices in enumerate(chosen, 1):
+        members[indices, column] = 1
+    return members
+
+
+def _kernel(x, y):
+    return (np.asarray(x, np.float64) @ np.asarray(y, np.float64).T / x.shape[1] + 1) ** 3
+
+
+def _sums(kernel, rows, columns):
+    """Sum a kernel (n, m) over the members in `rows` (n, K) and `columns` (m, K): K sums."""
+    return np.einsum("nk,nk->k", rows, kernel @ columns)
+
+
+def _within(x, members):
+    """Sum the kernel of a set over the pairs of different vectors: for each column of `members`."""
+    total = np.zeros(members.shape[1])
+    blocks = _blocks(x)
+    for index, rows in enumerate(blocks):
+        kernel = _kernel(x[rows], x[rows])
+        np.fill_diagonal(kernel, 0)
+        total += _sums(kernel, members[rows], members[rows])
+        for columns in blocks[:index]:  # and once more the other way round
+            kernel = _kernel(x[rows], x[columns])
+            total += 2 * _sums(kernel, members[rows], members[columns])
+    return total
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Features of images, from any network given as an ONNX file."""
 
 from collections.abc import Iterable
+from itertools import islice
 
 import numpy as np
 from PIL import Image
@@ -64,10 +65,8 @@ class FeatureNetwork:
         Raises:
             UserError: some are not finite.
         """
-        images = list(images)
-        results = []
-        for start in range(0, len(images), self.batch):
-            some = images[start : start + self.batch]
+        images, results = iter(images), []
+        while some := list(islice(images, self.batch)):
             pixels = np.stack([resized_chw(image, self.width, self.height) for image in some])
             results.append(self._run(pixels / 2 + 0.5))
         features = np.concatenate(results).reshape(-1, self.dimensions)

@@ -11,14 +11,12 @@ from pathlib import Path
 from PIL import Image
 
 from cyclegan_ms.errors import UserError
-from cyclegan_ms.evaluate.run import METRICS, Case
+from cyclegan_ms.evaluate.run import CASES, METRICS, Case
 from cyclegan_ms.files import atomic_path, check_writable, shown
 from cyclegan_ms.page import document, table_row
 
 __all__ = ["check_outputs", "markdown", "write_report"]
 
-CASES = 6
-"""Number of best and of worst cases of a direction to show."""
 TRUSTED = 0.75
 """Accuracy on held-out images below which a classifier is called no judge; chance is 0.5."""
 FEW = 50

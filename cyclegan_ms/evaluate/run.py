@@ -4,7 +4,8 @@ import logging
 import os
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,7 @@ from cyclegan_ms.files import shown
 from cyclegan_ms.model.spec import GeneratorSpec
 from cyclegan_ms.weights.checkpoint import FILES, load_generator
 
-__all__ = ["METRICS", "Case", "evaluate", "mean_of_directions", "measure"]
+__all__ = ["CASES", "METRICS", "Case", "evaluate", "mean_of_directions", "measure"]
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,16 @@ METRICS = (
     *distances.METRICS,
 )
 """All that a report holds for a direction, in the order of its table."""
+
+
+CASES = 6
+"""Number of best and of worst cases of a direction to keep and to show."""
+
+_CHUNK = 64
+"""Test images that are held at once; a multiple of the batches that pictures are judged in."""
+
+_JUDGED_BY = 2000
+"""Training images of a domain that the classifier is trained on and tested with, at most."""
 
 
 @dataclass
@@ -93,9 +104,13 @@ def evaluate(
     - FID and KID, with `features`: distances between translated and real test images of the target
       domain; beside them those of untranslated and of real training images.
 
+    Memory does not grow with the number of pictures, but for their numbers and features: they are
+    held 64 at a time, the classifier sees up to 2000 training images of a domain, spread over it,
+    and of a direction the 6 best and the 6 worst cases are kept.
+
     `METRICS` holds the exact definitions, which the report's page shows. What judges whole images
-    sees them as 8-bit pictures, in gray if one domain is gray. Images that cannot be read, in
-    training or test folders, are left out and listed as `left_out`.
+    sees them as 8-bit pictures, in gray if one domain is gray. Images that cannot be read, of all
+    that are looked at, are left out and listed as `left_out`.
 
     Args:
         run: folder with g_ab.ckpt and g_ba.ckpt.
@@ -104,7 +119,7 @@ def evaluate(
             out.
         steps: number of steps of the classifier's training.
 
-    Returns what goes into report.json, and the test images of each direction.
+    Returns what goes into report.json, and the cases of each direction that are kept.
 
     Raises:
         UserError: generators, images or packages are missing.
@@ -115,19 +130,27 @@ def evaluate(
     cells, specs = _load_generators(run, config)
     images = _Images(config, least_test=4 if network else 1, least_train=4 if network else 2)
 
-    cases = _translate(cells, specs, images)
-    judge, judged = _judge(cases, images, steps)
+    judge = _train_judge(images, steps)
+    found = [
+        _translate(*place, images, judge, network)
+        for place in zip(specs, cells, cells[::-1], images.tests, (1, -1))
+    ]
+    images.check("test", (len(it.metrics) for it in found))
     directions = {
-        spec.name: {
-            "images": len(found),
-            **mean_metrics(case.metrics for case in found),
-            **shares,
-        }
-        for spec, found, shares in zip(specs, cases, judged)
+        spec.name: {"images": len(it.metrics), **mean_metrics(it.metrics), **shares}
+        for spec, it, shares in zip(specs, found, _shares(found))
     }
+    trainings = []
     if network:
-        for spec, found in zip(specs, _distances(network, cases, images)):
-            directions[spec.name] |= found
+        trainings = _training_features(network, found, images)
+        for index, (spec, it) in enumerate(zip(specs, found)):
+            others = {
+                "": it.of_fakes.features(),
+                "_untranslated": it.of_reals.features(),
+                "_real": trainings[index],
+            }
+            tests = found[1 - index].of_reals.features()
+            directions[spec.name] |= distances.compare(tests, others)
 
     report = {
         "checkpoint": shown(run),
@@ -140,7 +163,14 @@ def evaluate(
         "inverted_below": INVERTED,
         "max_images": config.data.max_images,
         "judged_in_gray": images.gray,
-        "classifier": judge,
+        "classifier": {
+            "image_size": classifier.SIZE,
+            "steps": steps,
+            "trained_on": judge.trained_on,
+            "held_out": judge.held_out,
+            "held_out_accuracy": judge.held_out_accuracy,
+            "test_accuracy": _accuracy(*(it.of_reals.odds for it in found)),
+        },
     }
     if network:
         report["features"] = {
@@ -149,13 +179,10 @@ def evaluate(
             "dimensions": network.dimensions,
             "kid_halves": distances.HALVES,
             "kid_seed": distances.SEED,
-            "real_training_images": [
-                min(judge["trained_on"][1 - index] + judge["held_out"][1 - index], len(found))
-                for index, found in enumerate(cases)
-            ],
+            "real_training_images": [len(features) for features in trainings],
         }
     report["seconds"] = round(time.monotonic() - began, 1)
-    return report, dict(zip(directions, cases))
+    return report, {spec.name: it.cases for spec, it in zip(specs, found)}
 
 
 def mean_of_directions(directions: Iterable[dict]) -> dict[str, float]:
@@ -235,72 +262,111 @@ class _Images:
         return (picture.convert("L") if self.gray else picture for picture in pictures)
 
 
-def _translate(cells, specs, images: _Images) -> list[list[Case]]:
-    """Translate every test image that can be read: a list of cases per direction."""
-    cases = []
-    for spec, there, back, domain in zip(specs, cells, cells[::-1], images.tests):
-        log.info("%s: %d images", spec.name, len(domain))
-        found = []
-        for path, real in images.squares(domain):
-            it, metrics = measure(there, back, real)
-            real_picture, fake, rec = (from_chw(pixels) for pixels in (it.real, it.fake, it.rec))
-            found.append(Case(path.name, real_picture, fake, rec, metrics))
-        cases.append(found)
-    images.check("test", map(len, cases))
-    return cases
+@dataclass
+class _Judged:
+    """What the judges of whole images say of some pictures."""
+
+    odds: list[float] = field(default_factory=list)
+    """the classifier's log-odds that a picture is of domain B"""
+    parts: list[np.ndarray] = field(default_factory=list)
+    """features, (N, D) each"""
+
+    def add(self, pictures: list[Image.Image], judge, network) -> None:
+        """Ask about more pictures, as they are shown to both; without a network there is one."""
+        self.odds += judge.logits(np.stack([_small(it) for it in pictures])).tolist()
+        if network:
+            self.parts.append(network(pictures))
+
+    def features(self) -> np.ndarray:
+        """Return the features of all pictures, (N, D)."""
+        return np.concatenate(self.parts)
 
 
-def _small(pictures: Iterable[Image.Image]) -> np.ndarray:
-    """Turn pictures into what the classifier takes, (N, 3, 64, 64)."""
-    side = classifier.SIZE
-    return np.stack([resized_chw(picture, side, side) for picture in pictures])
+@dataclass
+class _Found:
+    """What is kept of a direction's test images: numbers of all of them, pictures of few."""
+
+    metrics: list[dict[str, float]] = field(default_factory=list)
+    cases: list[Case] = field(default_factory=list)
+    of_reals: _Judged = field(default_factory=_Judged)
+    of_fakes: _Judged = field(default_factory=_Judged)
 
 
-def _judge(cases: list[list[Case]], images: _Images, steps: int) -> tuple[dict, list[dict]]:
-    """Ask a classifier, trained on the real training images; note its odds in the cases.
+def _translate(spec, there, back, domain, sign, images: _Images, judge, network) -> _Found:
+    """Translate every test image of a direction that can be read, and have it judged.
 
-    Returns facts about the classifier, and its shares per direction.
+    `sign` is 1 where the target domain is B, and -1 where it is A.
     """
-    squares = [[from_chw(s) for _, s in images.squares(domain)] for domain in images.trains]
-    images.check("training", map(len, squares))
-    train_a, train_b = (_small(images.seen(pictures)) for pictures in squares)
+    log.info("%s: %d images", spec.name, len(domain))
+    found, all_cases = _Found(), _cases(there, back, images.squares(domain))
+    while cases := list(islice(all_cases, _CHUNK)):
+        found.of_reals.add(list(images.seen(case.real for case in cases)), judge, network)
+        found.of_fakes.add(list(images.seen(case.fake for case in cases)), judge, network)
+        for case, odds in zip(cases, found.of_fakes.odds[-len(cases) :]):
+            case.metrics["target_logit"] = sign * odds
+        found.metrics += [case.metrics for case in cases]
+        found.cases = _extremes(found.cases + cases)
+    return found
+
+
+def _cases(there, back, squares) -> Iterator[Case]:
+    """Yield a case of each image: one for which no judge has been asked yet."""
+    for path, real in squares:
+        it, metrics = measure(there, back, real)
+        real_picture, fake, rec = (from_chw(pixels) for pixels in (it.real, it.fake, it.rec))
+        yield Case(path.name, real_picture, fake, rec, metrics)
+
+
+def _extremes(cases: list[Case]) -> list[Case]:
+    """Keep the best and the worst cases; all of them in their order, where they are few."""
+    if len(cases) <= 2 * CASES:
+        return cases
+    ranked = sorted(cases, key=lambda case: -case.metrics["target_logit"])
+    return ranked[:CASES] + ranked[-CASES:]
+
+
+def _small(picture: Image.Image) -> np.ndarray:
+    """Turn a picture into what the classifier takes, (3, 64, 64)."""
+    return resized_chw(picture, classifier.SIZE, classifier.SIZE)
+
+
+def _train_judge(images: _Images, steps: int) -> classifier.Classifier:
+    """Train a classifier on real training images."""
+    small = [
+        [_small(picture) for picture in images.seen(images.training(domain, _JUDGED_BY))]
+        for domain in images.trains
+    ]
+    images.check("training", map(len, small))
+    train_a, train_b = map(np.stack, small)
     log.info("training the classifier on %d and %d images", len(train_a), len(train_b))
-    judge = classifier.train_classifier(train_a, train_b, steps=steps)
-    reals = [_small(images.seen(case.real for case in found)) for found in cases]
+    return classifier.train_classifier(train_a, train_b, steps=steps)
+
+
+def _shares(found: list[_Found]) -> list[dict[str, float]]:
+    """Return what is taken for the target domain, per direction."""
     shares = []
-    for index, found in enumerate(cases):
+    for index, it in enumerate(found):
         sign = -1 if index else 1  # the classifier's log-odds are those of domain B
-        fakes = _small(images.seen(case.fake for case in found))
-        asked = {"": fakes, "target_": reals[1 - index], "source_": reals[index]}
-        logits = {name: sign * judge.logits(pictures) for name, pictures in asked.items()}
-        for case, logit in zip(found, logits[""].tolist()):
-            case.metrics["target_logit"] = logit
+        asked = {
+            "": it.of_fakes, "target_": found[1 - index].of_reals, "source_": it.of_reals
+        }  # fmt: skip
         shares.append(
-            {f"{name}taken_for_target": float(np.mean(it > 0)) for name, it in logits.items()}
+            {
+                f"{name}taken_for_target": float(np.mean(sign * np.array(judged.odds) > 0))
+                for name, judged in asked.items()
+            }
         )
-    facts = {
-        "image_size": classifier.SIZE,
-        "steps": steps,
-        "trained_on": judge.trained_on,
-        "held_out": judge.held_out,
-        "held_out_accuracy": judge.held_out_accuracy,
-        "test_accuracy": judge.accuracy(*reals),
-    }
-    return facts, shares
+    return shares
 
 
-def _distances(
-    network: FeatureNetwork, cases: list[list[Case]], images: _Images
-) -> list[dict[str, float]]:
-    """Compare features of translated, untranslated and training images with real test images."""
-    reals = [network(images.seen(case.real for case in found)) for found in cases]
-    compared = []
-    for index, found in enumerate(cases):
-        log.info("features of translation %d of 2", index + 1)
-        others = {
-            "": network(images.seen(case.fake for case in found)),
-            "_untranslated": reals[index],
-            "_real": network(images.seen(images.training(images.trains[1 - index], len(found)))),
-        }
-        compared.append(distances.compare(reals[1 - index], others))
-    return compared
+def _accuracy(odds_a: list[float], odds_b: list[float]) -> float:
+    """Return the mean share of both domains that the classifier tells rightly."""
+    return float(np.mean([np.mean(np.array(odds_a) <= 0), np.mean(np.array(odds_b) > 0)]))
+
+
+def _training_features(network: FeatureNetwork, found, images: _Images) -> list[np.ndarray]:
+    """Return features of training images of the target domain, as many as translations, at most."""
+    return [
+        network(images.seen(images.training(images.trains[1 - index], len(it.metrics))))
+        for index, it in enumerate(found)
+    ]

@@ -74,9 +74,10 @@ class CycleGAN:
     Args:
         networks: the four networks.
         config: the sections loss and train are used, model.variant and device.amp.
-        rates: the learning rate of every step.
+        rates: the learning rate of every epoch; the last one goes on.
         device: where to compute; with several workers their gradients are averaged, and the pools
             are one for all, the same in every worker.
+        per_epoch: number of steps of an epoch.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class CycleGAN:
         config: Config,
         rates: list[float],
         device: Device | None = None,
+        per_epoch: int = 1,
     ):
         self.networks = networks
         self.device = device or Device()
@@ -102,8 +104,8 @@ class CycleGAN:
         # in the first step as in the algorithm's usual form (Kingma and Ba 2015, section 2). This
         # one is right there, where all gradients are new; later it is up to 31 times smaller.
         epsilon = 1e-8 if tutorial else 1e-8 * math.sqrt(1 - 0.999)
-        self.optimizer_g = adam((n.g_ab, n.g_ba), rates, train.beta1, epsilon)
-        self.optimizer_d = adam((n.d_a, n.d_b), rates, train.beta1, epsilon)
+        self.optimizer_g = adam((n.g_ab, n.g_ba), rates, train.beta1, epsilon, per_epoch)
+        self.optimizer_d = adam((n.d_a, n.d_b), rates, train.beta1, epsilon, per_epoch)
         step_g, step_d = (GeneratorStep, CheckedStep) if amp != "O2" else (ScaledStep, ScaledStep)
         self.step_g = step_g(self.generator_loss, self.optimizer_g).set_train()
         self.step_d = step_d(self.discriminator_loss, self.optimizer_d).set_train()

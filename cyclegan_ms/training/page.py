@@ -25,18 +25,17 @@ $samples
 <table>$environment</table>""")
 
 
-def write_page(output, rows: list[dict], terms: list[Term], domains, facts: dict[str, str]) -> None:
+def write_page(output, last: dict, terms: list[Term], domains, facts: dict[str, str]) -> None:
     """Write index.html of a run folder; it is readable from disk.
 
     Args:
         output: the run folder, with config.yaml, samples and perhaps evaluation.jsonl.
-        rows: the lines of metrics.jsonl.
+        last: the last line of metrics.jsonl.
         terms: the losses to show.
         domains: names of A and B.
         facts: from `environment`.
     """
     output = Path(output)
-    last = rows[-1]
     losses = loss_pairs(last, terms)
     body = _RUN.substitute(
         summary=f"Epoch {last['epoch']}, step {last['step']}, {last['step_s']:.2f} s a step, "

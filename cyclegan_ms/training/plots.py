@@ -19,7 +19,7 @@ def draw_losses(rows: list[dict], terms: list[Term], path) -> None:
     """Draw curves of all losses over the steps, one panel per kind.
 
     Args:
-        rows: the lines of metrics.jsonl, at least one.
+        rows: lines of metrics.jsonl, or points of `Curves`, at least one.
         terms: the losses to draw.
         path: the picture to write.
     """

@@ -1,4 +1,4 @@
-"""The progress of a training: a bar on a terminal, and a line of metrics.jsonl every few steps."""
+"""The progress of a training: a bar, a line of metrics.jsonl every few steps, and its curves."""
 
 import json
 import logging
@@ -15,7 +15,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from cyclegan_ms.model.losses import Term
 
-__all__ = ["MEASURES", "Progress", "drop_lines", "loss_pairs", "read_metrics"]
+__all__ = ["MEASURES", "Curves", "Progress", "drop_lines", "loss_pairs", "read_metrics"]
 
 log = logging.getLogger(__name__)
 
@@ -207,14 +207,74 @@ class _Mean:
         return {name: total / self.count for name, total in self.sums.items()}
 
 
+class Curves:
+    """The lines of metrics.jsonl in bounded memory, to draw.
+
+    Up to `MOST` points: each is one line, or the mean of 2, 4, 8, ... lines of a longer training,
+    at the step of the last of them.
+    """
+
+    MOST = 2000
+
+    def __init__(self) -> None:
+        self.points: list[dict] = []
+        self.each = 1
+        self.pending: list[dict] = []
+        self.last: dict = {}
+
+    def add(self, row: dict) -> None:
+        """Note a line."""
+        self.last = row
+        self.pending.append(row)
+        if len(self.pending) < self.each:
+            return
+        self.points.append(_joined(self.pending))
+        self.pending = []
+        if len(self.points) == self.MOST:
+            halves = zip(self.points[::2], self.points[1::2])
+            self.points, self.each = [_joined(pair) for pair in halves], 2 * self.each
+
+    def read(self, path) -> None:
+        """Note all lines of a metrics file, one after the other."""
+        for row in _lines(path):
+            self.add(row)
+
+    def rows(self) -> list[dict]:
+        """Return the points, the lines that have no point yet as one more."""
+        return [*self.points, _joined(self.pending)] if self.pending else self.points
+
+
+def _joined(rows):
+    """Return the means of the numbers that all rows have, at the last one's step and epoch."""
+    if len(rows) == 1:
+        return rows[0]
+    shared = [key for key in rows[-1] if all(key in row for row in rows)]
+    means = {key: sum(row[key] for row in rows) / len(rows) for key in shared}
+    return {**means, "epoch": rows[-1]["epoch"], "step": rows[-1]["step"]}
+
+
 def drop_lines(path, size: int) -> None:
     """Drop from a file of lines what was written after its first `size` bytes."""
-    kept = Path(path).read_bytes()[:size]
-    if len(kept) < size:
-        log.warning("%s: lines are missing, and stay missing", path)
-    os.truncate(path, kept.rfind(b"\n") + 1)
+    with open(path, "r+b") as file:
+        end = min(size, file.seek(0, os.SEEK_END))
+        if end < size:
+            log.warning("%s: lines are missing, and stay missing", path)
+        while end:  # back to the end of a line
+            start = max(0, end - 4096)
+            file.seek(start)
+            newline = file.read(end - start).rfind(b"\n")
+            if newline >= 0:
+                end = start + newline + 1
+                break
+            end = start
+        file.truncate(end)
+
+
+def _lines(path) -> Iterator[dict]:
+    with open(path, encoding="utf-8") as file:
+        yield from map(json.loads, file)
 
 
 def read_metrics(path) -> list[dict]:
-    """Read the lines of a metrics file."""
-    return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
+    """Read all lines of a metrics file."""
+    return list(_lines(path))

@@ -28,7 +28,7 @@ from cyclegan_ms.training.health import Health
 from cyclegan_ms.training.memory import say_estimate
 from cyclegan_ms.training.page import write_page
 from cyclegan_ms.training.plots import cycle_grid, draw_losses
-from cyclegan_ms.training.progress import Progress, read_metrics
+from cyclegan_ms.training.progress import Curves, Progress
 from cyclegan_ms.training.resume import check_run_folder, fingerprint
 from cyclegan_ms.training.run_folder import RunFolder
 from cyclegan_ms.training.schedule import Schedule
@@ -178,8 +178,10 @@ class Record:
             "report": self.progress, "evaluation": self.evaluation, "broken": stream
         }  # fmt: skip
         self.everything = Everything.of(model, journals)
+        self.curves = Curves()
         if state:
             self.everything.restore(state)
+            self.curves.read(self.folder.metrics)
 
     def __enter__(self):
         self.closing.enter_context(self.board)
@@ -204,7 +206,7 @@ class Record:
         self.progress.step(epoch, losses)
         self.health.watch_losses(step, losses)
         if ends or step % self.config.train.log_every == 0:
-            self.progress.write_line(epoch, step, self.schedule.rates[step - 1])
+            self.progress.write_line(epoch, step, self.schedule.rate(step))
         if ends:
             self.progress.end_epoch(epoch, self.schedule.epochs)
 
@@ -234,7 +236,7 @@ class Record:
         }
         if step == schedule.last and not ends:
             # Not part of the state: a longer run goes on here.
-            self.progress.write_line(epoch, step, schedule.rates[step - 1])
+            self.progress.write_line(epoch, step, schedule.rate(step))
             self.progress.end_epoch(epoch, schedule.epochs)
         if ends or step == schedule.last:
             self.folder.save_generators(networks, epoch, best)
@@ -244,6 +246,7 @@ class Record:
         self.progress.restart_clock()
 
     def _line(self, row):
+        self.curves.add(row)
         self.board.metrics(row)
         if self.on_line:
             self.on_line(row)
@@ -259,10 +262,10 @@ class Record:
                 grid = cycle_grid(cycles, self.config.data.domains)
                 self.folder.save_samples(grid, epoch)
                 self.board.picture(grid, step)
-            rows = read_metrics(self.folder.metrics)
-            draw_losses(rows, self.model.terms, self.folder.path / "losses.png")
+            rows, terms = self.curves.rows(), self.model.terms
+            draw_losses(rows, terms, self.folder.path / "losses.png")
             domains, facts = self.config.data.domains, environment(self.device)
-            write_page(self.folder.path, rows, self.model.terms, domains, facts)
+            write_page(self.folder.path, self.curves.last, terms, domains, facts)
         except Exception as error:
             log.warning("the report of epoch %d could not be made: %s", epoch, error)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cyclegan_ms.config import Config, OnResume, config_values, resume_rules
-from cyclegan_ms.data.domains import Domain
+from cyclegan_ms.data.domains import Domain, MindRecordDomain
 from cyclegan_ms.data.stream import epoch_steps
 from cyclegan_ms.device import launched_workers
 from cyclegan_ms.errors import UserError, program
@@ -69,7 +69,7 @@ def resume_command(output) -> str:
 def fingerprint(*domains: Domain) -> str:
     """Return a short text that is the same for the same images in the same order.
 
-    They are told by their names and sizes, or the checksums of a MindRecord file's rows.
+    They are told by their names and sizes, or by checksums of a MindRecord file's rows.
     """
     names = "\n".join(name for domain in domains for name in ("", *domain.names))
     return hashlib.sha256(os.fsencode(names)).hexdigest()[:16]
@@ -101,7 +101,7 @@ def load_resumable(
         if missing := {"config", "images", "workers"} - set(state.facts):
             return f"no {min(missing)}"
         before, now = (
-            rates_of(values, per_epoch)[: state.facts["step"]]
+            rates_of(values)[: -(-state.facts["step"] // per_epoch)]
             for values in (state.facts["config"], config_values(config))
         )
         # First: a changed setting, such as a width, is not the state's fault.
@@ -153,7 +153,9 @@ def check_changes(
     if images != facts["images"]:
         raise UserError(
             f"--resume: the images in data.root {config.data.root} are not those that the run "
-            f"began with; restore them, or start a new run"
+            f"began with; restore them, or start a new run. (Version 0.1 did not count files that "
+            f"were no images: remove them. It knew MindRecord files of more than "
+            f"{MindRecordDomain.NAMED} rows by other sums: go on with it.)"
         )
     for key in sorted(changed):
         log.info("resumed with %s %s -> %s", key, before[key], after[key])

@@ -1,4 +1,4 @@
-"""How long a training is, and the learning rate of each of its steps."""
+"""How long a training is, and the learning rate of each of its epochs."""
 
 from dataclasses import dataclass
 
@@ -7,10 +7,8 @@ from cyclegan_ms.config import Config, config_values
 __all__ = ["Schedule", "learning_rates", "rates_of"]
 
 
-def learning_rates(
-    learning_rate: float, epochs: int, decay_epochs: int, steps_per_epoch: int
-) -> list[float]:
-    """Return the rate of every step: constant, then falling linearly to zero, epoch by epoch.
+def learning_rates(learning_rate: float, epochs: int, decay_epochs: int) -> list[float]:
+    """Return the rate of every epoch: constant, then falling linearly to zero.
 
     Epoch e of the decay (1 to decay_epochs) has the factor 1 - e / (decay_epochs + 1), so that the
     epoch after the last would have 0 (CycleGAN paper, section 7.1, as its PyTorch reference
@@ -18,15 +16,13 @@ def learning_rates(
     """
     constant = epochs - decay_epochs
     factors = [1.0] * constant + [1 - e / (decay_epochs + 1) for e in range(1, decay_epochs + 1)]
-    return [learning_rate * factor for factor in factors for _ in range(steps_per_epoch)]
+    return [learning_rate * factor for factor in factors]
 
 
-def rates_of(values: dict, per_epoch: int) -> list[float]:
-    """Return the learning rate of every step of a training, from its `config_values`."""
-    rate, epochs, decay_epochs = (
-        values[f"train.{key}"] for key in ("learning_rate", "epochs", "decay_epochs")
-    )
-    return learning_rates(rate, epochs, decay_epochs, per_epoch)
+def rates_of(values: dict) -> list[float]:
+    """Return the learning rate of every epoch of a training, from its `config_values`."""
+    keys = ("learning_rate", "epochs", "decay_epochs")
+    return learning_rates(*(values[f"train.{key}"] for key in keys))
 
 
 @dataclass(frozen=True)
@@ -39,21 +35,26 @@ class Schedule:
     """number of steps of an epoch"""
     epochs: int
     rates: list[float]
-    """learning rate of every step"""
+    """learning rate of every epoch"""
     last: int
     """number of the last step"""
 
     @classmethod
     def of(cls, config: Config, per_epoch: int, workers: int) -> "Schedule":
         """Return the schedule of a configuration, with `per_epoch` steps in each epoch."""
-        rates = rates_of(config_values(config), per_epoch)
-        last = min(len(rates), config.train.max_steps or len(rates))
+        train = config.train
+        steps = train.epochs * per_epoch
+        last = min(steps, train.max_steps or steps)
         per_step = config.data.batch_size * workers
-        return cls(per_step, per_epoch, config.train.epochs, rates, last)
+        return cls(per_step, per_epoch, train.epochs, rates_of(config_values(config)), last)
 
     def epoch(self, step: int) -> int:
         """Return the number of the epoch that a step belongs to, from 1 on."""
         return (step - 1) // self.per_epoch + 1
+
+    def rate(self, step: int) -> float:
+        """Return the learning rate of a step."""
+        return self.rates[self.epoch(step) - 1]
 
     def ends_epoch(self, step: int) -> bool:
         """Return whether a step is the last of its epoch."""

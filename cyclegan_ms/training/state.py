@@ -143,18 +143,11 @@ class Everything:
                 journal.restore(state.facts[name])
 
     def _parameters(self):
-        """Find every parameter that training changes, once: {cell's name: {key: parameter}}.
-
-        The optimizers' list of learning rates is left out: it follows from the configuration.
-        """
+        """Find every parameter that training changes, once: {cell's name: {key: parameter}}."""
         found = {name: dict(cell.parameters_and_names()) for name, cell in self.networks.items()}
         inside = {id(p) for parameters in found.values() for p in parameters.values()}
         for name, optimizer in self.optimizers.items():
-            found[name] = {
-                p.name: p
-                for p in optimizer.get_parameters()
-                if id(p) not in inside and not p.name.startswith("learning_rate")
-            }
+            found[name] = {p.name: p for p in optimizer.get_parameters() if id(p) not in inside}
         return found
 
 

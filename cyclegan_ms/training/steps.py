@@ -8,7 +8,7 @@ from cyclegan_ms.model.convolutions import Conv2d, Conv2dTranspose
 from cyclegan_ms.model.layers import InstanceNorm, Tanh
 from cyclegan_ms.model.losses import GeneratorLoss
 
-__all__ = ["CheckedStep", "GeneratorStep", "ScaledStep", "adam", "in_precision"]
+__all__ = ["CheckedStep", "EpochRates", "GeneratorStep", "ScaledStep", "adam", "in_precision"]
 
 
 class CheckedStep(nn.TrainOneStepCell):
@@ -108,8 +108,26 @@ def in_precision(network: nn.Cell, amp: str) -> nn.Cell:
     return network
 
 
-def adam(cells, rates: list[float], beta1: float, epsilon: float) -> nn.Adam:
-    """Return an Adam of all parameters of some cells, with the learning rate of every step."""
+class EpochRates(nn.learning_rate_schedule.LearningRateSchedule):
+    """The learning rate of a step, of which every `per_epoch` share one; the last one stays.
+
+    By comparisons, which are exact on every device: a division may be one of float32 there, and
+    wrong from 2^24 steps on.
+    """
+
+    def __init__(self, rates: list[float], per_epoch: int):
+        super().__init__()
+        self.rates = ms.Tensor(rates, ms.float32)
+        self.starts = ms.Tensor([epoch * per_epoch for epoch in range(len(rates))], ms.int32)
+
+    def construct(self, global_step):
+        begun = ops.greater_equal(global_step, self.starts).astype(ms.float32).sum()
+        return ops.gather(self.rates, begun.astype(ms.int32) - 1, 0)
+
+
+def adam(cells, rates: list[float], beta1: float, epsilon: float, per_epoch: int = 1) -> nn.Adam:
+    """Return an Adam of all parameters of some cells, with the rates of `EpochRates`."""
     parameters = [p for cell in cells for p in cell.trainable_params()]
+    rate = EpochRates(rates, per_epoch)
     with quiet_mindspore():  # MindSpore warns of a deprecated operator in its own Adam
-        return nn.Adam(parameters, learning_rate=rates, beta1=beta1, eps=epsilon)
+        return nn.Adam(parameters, learning_rate=rate, beta1=beta1, eps=epsilon)

@@ -87,7 +87,7 @@ def _train(config, output, resume, progress, stop, on_line):
         device.agree()  # nobody goes on before the folder was looked at
         pixels = config.data.batch_size * config.data.crop_size**2
         networks = build_networks(config.model, pixels)
-        model = CycleGAN(networks, config, schedule.rates, device)
+        model = CycleGAN(networks, config, schedule.rates, device, per_epoch)
         state = None
         if resume:
             misfit = Everything.of(model, {}).misfit
