@@ -17,13 +17,34 @@ import time
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["markdown", "measure"]
+__all__ = ["SIZES", "Size", "markdown", "measure"]
 
-# Side in pixels: channels of the first layer, residual blocks, training steps in a turn.
-SIZES = {64: (32, 6, 10), 128: (64, 6, 1), 256: (64, 9, 1)}
+
+class Size(NamedTuple):
+    """What is computed: images, and the networks for them."""
+
+    pixels: int
+    """side of an image"""
+    batch: int
+    width: int
+    """channels of the first layer"""
+    blocks: int
+    """residual blocks of a generator"""
+    steps: int
+    """training steps in a turn"""
+
+
+SIZES = {
+    "64": Size(64, 1, 32, 6, steps=10),
+    "128": Size(128, 1, 64, 6, steps=1),
+    "128x4": Size(128, 4, 64, 6, steps=1),
+    "256": Size(256, 1, 64, 9, steps=1),
+}
+"""By side and, if more than one image, batch."""
 
 TWIN = Path(__file__).resolve().parents[1] / "tests/pytorch_reference.py"
 """The independent implementation in PyTorch, which only a checkout has."""
@@ -42,7 +63,7 @@ def measure(tasks, sizes, subjects, rounds: int, target: str, say=print) -> dict
 
     Args:
         tasks: of `train`, `infer` and `data`.
-        sizes: of 64, 128 and 256, in pixels.
+        sizes: keys of `SIZES`; batches are for training alone.
         subjects: keys of `LABELS`; the first is what the others are compared with.
         rounds: number of turns that every subject gets.
         target: the device of this package: auto, Ascend, GPU or CPU.
@@ -52,10 +73,16 @@ def measure(tasks, sizes, subjects, rounds: int, target: str, say=print) -> dict
     """
     rows = []
     for task in tasks:
-        for size in sizes if task != "data" else [256]:
+        for size in _sizes(task, sizes):
             able = [s for s in subjects if _can(s, task)]
             rows += _turns(task, size, able, rounds if task != "data" else 1, target, say)
     return {"date": date.today().isoformat(), **_machine(subjects), "rows": rows}
+
+
+def _sizes(task, sizes):
+    if task == "data":
+        return ["256"]
+    return [size for size in sizes if task == "train" or SIZES[size].batch == 1]
 
 
 def _can(subject, task):
@@ -82,7 +109,8 @@ def _turns(task, size, subjects, rounds, target, say):
     return [
         {
             "task": task,
-            "size": size,
+            "size": SIZES[size].pixels,
+            "batch": SIZES[size].batch,
             "subject": subject,
             "seconds": statistics.median(seconds[subject]),
             "all_seconds": seconds[subject],
@@ -97,7 +125,7 @@ def _turns(task, size, subjects, rounds, target, say):
 
 class _Worker:
     def __init__(self, subject, task, size, target):
-        command = [sys.executable, "-m", "cyclegan_ms.benchmark", subject, task, str(size), target]
+        command = [sys.executable, "-m", "cyclegan_ms.benchmark", subject, task, size, target]
         root = str(Path(__file__).resolve().parents[1])
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
@@ -150,8 +178,9 @@ def markdown(report: dict) -> str:
     for row in report["rows"]:
         ratio = "" if row["subject"] == "cyclegan_ms" else f"{row['ratio']:.2f}"
         start = row["import_s"] + row["first_s"]
+        name = names[row["task"]] + (f", batch {row['batch']}" if row["batch"] > 1 else "")
         lines.append(
-            f"| {names[row['task']]} | {row['size']} | {LABELS[row['subject']]} | "
+            f"| {name} | {row['size']} | {LABELS[row['subject']]} | "
             f"{row['seconds']:.3g} | {ratio} | {row['peak_gb']:.1f} GB | {start:.0f} s |"
         )
     return "\n".join(lines) + "\n"
@@ -168,7 +197,7 @@ def _serve(subject, task, size, target):
         "pytorch": _pytorch,
         "onnxruntime": _onnxruntime,
     }[subject]
-    step = make(task, size, target)
+    step = make(task, SIZES[size], target)
     built = time.perf_counter()
     step()
     first = time.perf_counter() - built
@@ -176,7 +205,7 @@ def _serve(subject, task, size, target):
     for _ in range(31 if task == "infer" else 1):
         step()
     _say(import_s=built - begun, first_s=first)
-    count = {"train": SIZES[size][2], "infer": 10, "data": 1}[task]
+    count = {"train": SIZES[size].steps, "infer": 10, "data": 1}[task]
     for _ in sys.stdin:
         start = time.perf_counter()
         for _ in range(count):
@@ -191,7 +220,8 @@ def _say(**values):
 
 def _images(size, n=2):
     rng = np.random.default_rng(0)
-    return [rng.uniform(-1, 1, (1, 3, size, size)).astype(np.float32) for _ in range(n)]
+    shape = (size.batch, 3, size.pixels, size.pixels)
+    return [rng.uniform(-1, 1, shape).astype(np.float32) for _ in range(n)]
 
 
 def _ours(task, size, target, variant="paper", mode="graph"):
@@ -200,17 +230,16 @@ def _ours(task, size, target, variant="paper", mode="graph"):
     from cyclegan_ms.training.cyclegan import CycleGAN, build_networks, generator_spec
 
     if task == "data":
-        return _pipeline(size)
+        return _pipeline(size.pixels)
     device = setup_device(target, mode, seed=0)
-    width, blocks, _ = SIZES[size]
     plain = {"decay_epochs": 0, "pool_size": 0} if variant == "tutorial" else {}
     config = Config(
-        data=DataConfig(load_size=size, crop_size=size),
-        model=ModelConfig(variant=variant, width=width, blocks=blocks),
+        data=DataConfig(load_size=size.pixels, crop_size=size.pixels, batch_size=size.batch),
+        model=ModelConfig(variant=variant, width=size.width, blocks=size.blocks),
         train=TrainConfig(**plain),
         device=DeviceConfig(target=target),
     )
-    networks = build_networks(config.model)
+    networks = build_networks(config.model, size.batch * size.pixels**2)
     real_a, real_b = _images(size)
     if task == "train":
         model = CycleGAN(networks, config, [2e-4], device)
@@ -240,7 +269,7 @@ def _pytorch(task, size, target):
     from cyclegan_ms.model.image_pool import ImagePool
 
     torch.manual_seed(0)
-    width, blocks, _ = SIZES[size]
+    width, blocks = size.width, size.blocks
     device = "cuda" if target == "GPU" else "cpu"
     makers = {
         "g_ab": lambda: Generator(3, 3, width, blocks),
@@ -270,8 +299,7 @@ def _onnxruntime(task, size, target):
     from cyclegan_ms.weights.export import export_generator
 
     setup_device("CPU", "pynative", seed=0)
-    width, blocks, _ = SIZES[size]
-    spec = GeneratorSpec("a2b", ("a", "b"), width=width, blocks=blocks)
+    spec = GeneratorSpec("a2b", ("a", "b"), width=size.width, blocks=size.blocks)
     (image,) = _images(size, 1)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "g.onnx")
@@ -307,4 +335,4 @@ def _pipeline(size):
 
 
 if __name__ == "__main__":
-    _serve(sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4])
+    _serve(*sys.argv[1:])

@@ -450,7 +450,10 @@ def benchmark(argv=None):
     parser = Parser(_called("benchmark"), description=benchmark.__doc__)
     add = parser.add_argument
     sizes, tasks, subjects = list(bench.SIZES), ["data", "infer", "train"], list(bench.LABELS)
-    add("--sizes", type=int, nargs="+", default=sizes, choices=sizes, help="sides in pixels")
+    add(
+        "--sizes", nargs="+", default=sizes, choices=sizes,
+        help="sides in pixels; x4: batches of four, for training alone",
+    )  # fmt: skip
     add("--tasks", nargs="+", default=tasks, choices=tasks, help="what to measure")
     add(
         "--subjects",

@@ -12,9 +12,9 @@ from cyclegan_ms.benchmark import markdown
 ROOT = Path(__file__).parents[1]
 
 
-def row(subject, seconds, ratio):
+def row(subject, seconds, ratio, batch=1):
     return {
-        "task": "train", "size": 128, "subject": subject, "seconds": seconds, "ratio": ratio,
+        "task": "train", "size": 128, "batch": batch, "subject": subject, "seconds": seconds, "ratio": ratio,
         "peak_gb": 1.25, "import_s": 2.0, "first_s": 9.0,
     }  # fmt: skip
 
@@ -22,13 +22,13 @@ def row(subject, seconds, ratio):
 def test_table():
     report = {
         "date": "2026-11-23", "machine": "some CPU, 2 cores", "versions": {"mindspore": "2.8.0"},
-        "rows": [row("cyclegan_ms", 3.0, 1.0), row("pytorch", 2.0, 1.5)],
+        "rows": [row("cyclegan_ms", 3.0, 1.0), row("pytorch", 2.0, 1.5, batch=4)],
     }  # fmt: skip
     lines = markdown(report).splitlines()
     assert lines[0].startswith("some CPU, 2 cores; mindspore 2.8.0; 2026-11-23.")
     assert lines[-2:] == [
         "| training step | 128 | cyclegan_ms, Graph | 3 |  | 1.2 GB | 11 s |",
-        "| training step | 128 | PyTorch twin | 2 | 1.50 | 1.2 GB | 11 s |",
+        "| training step, batch 4 | 128 | PyTorch twin | 2 | 1.50 | 1.2 GB | 11 s |",
     ]
 
 

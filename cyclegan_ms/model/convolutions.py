@@ -21,6 +21,7 @@ class _OnCpu:
     """A layer with a `method` of its own for float32 on CPU; None where there is none."""
 
     method: nn.Cell | None
+    adds_bias: bool
 
     def use(self, method: nn.Cell | None) -> None:
         """Compute by a method, or by MindSpore's own operator."""
@@ -39,12 +40,19 @@ class Conv2d(_OnCpu, nn.Conv2d):
         kernel_size: k, at most 4 at stride 2.
         stride: 1 or 2.
         padding: rows and columns of zeros on each side.
+        normalised: whether a normalisation follows that takes a bias off again. On CPU it is not
+            added then, and its gradient is exactly 0; adding it and summing that up would cost more
+            than 3 % of a training step.
         **kwargs: as `nn.Conv2d` takes them.
     """
 
-    def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, **kwargs):
+    def __init__(
+        self, in_channels, out_channels, kernel_size, stride=1, padding=0, *, normalised=False,
+        **kwargs,
+    ):  # fmt: skip
         sizes = (in_channels, out_channels, kernel_size, stride)
         super().__init__(*sizes, pad_mode="pad", padding=padding, **kwargs)
+        self.adds_bias = self.has_bias and not normalised
         large = for_large_pictures()
         self.use(_the(method_for, *sizes, padding, large) if for_cpu() else None)
 
@@ -52,7 +60,7 @@ class Conv2d(_OnCpu, nn.Conv2d):
         if self.method is None or x.dtype != ms.float32:
             return super().construct(x)
         y = self.method(x, self.weight)
-        return ops.bias_add(y, self.bias) if self.has_bias else y
+        return ops.bias_add(y, self.bias) if self.adds_bias else y
 
 
 class Conv2dTranspose(_OnCpu, nn.Conv2dTranspose):
@@ -64,14 +72,16 @@ class Conv2dTranspose(_OnCpu, nn.Conv2dTranspose):
         same: which of two alignments to use. The full result has one row and column too many: True
             drops the last, as `same` padding does, False the first, as PyTorch does with padding 1
             and output padding 1.
+        normalised: as for `Conv2d`.
         **kwargs: as `nn.Conv2dTranspose` takes them.
     """
 
-    def __init__(self, in_channels, out_channels, same=False, **kwargs):
+    def __init__(self, in_channels, out_channels, same=False, *, normalised=False, **kwargs):
         # MindSpore's `output_padding` appends zeros after the bias instead of computing the last
         # row and column, so they are asked for by cropping one pixel less at the bottom and right.
         padding = {"pad_mode": "same"} if same else {"pad_mode": "pad", "padding": (1, 0, 1, 0)}
         super().__init__(in_channels, out_channels, 3, 2, **padding, **kwargs)
+        self.adds_bias = self.has_bias and not normalised
         form = (out_channels, in_channels, 0 if same else 1)
         self.use(_the(StridedTranspose, *form) if for_cpu() else None)
 
@@ -79,4 +89,4 @@ class Conv2dTranspose(_OnCpu, nn.Conv2dTranspose):
         if self.method is None or x.dtype != ms.float32:
             return super().construct(x)
         y = self.method(x, self.weight)
-        return ops.bias_add(y, self.bias) if self.has_bias else y
+        return ops.bias_add(y, self.bias) if self.adds_bias else y

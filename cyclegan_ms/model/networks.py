@@ -14,12 +14,13 @@ from cyclegan_ms.model.layers import Fork, InstanceNorm, Join, Layer, ReLU, Tanh
 __all__ = ["PatchGANDiscriminator", "ResNetGenerator", "ResidualBlock"]
 
 
-def _start(gain):
-    return {"has_bias": True, "weight_init": Normal(gain), "bias_init": "zeros"}
+def _start(gain, normalised=True):
+    start = {"weight_init": Normal(gain), "bias_init": "zeros"}
+    return {"has_bias": True, "normalised": normalised, **start}
 
 
-def _conv(c_in, c_out, kernel, stride=1, padding=0, *, gain):
-    return Conv2d(c_in, c_out, kernel, stride, padding, **_start(gain))
+def _conv(c_in, c_out, kernel, stride=1, padding=0, *, gain, normalised=True):
+    return Conv2d(c_in, c_out, kernel, stride, padding, **_start(gain, normalised))
 
 
 def _upsample(c_in, c_out, *, gain):
@@ -112,7 +113,7 @@ class ResNetGenerator(nn.Cell):
             InstanceNorm(w),
             ReLU(),
             nn.ReflectionPad2d(3),
-            _conv(w, out_channels, 7, gain=gain),  # (N, out_channels, H, W)
+            _conv(w, out_channels, 7, gain=gain, normalised=False),  # (N, out_channels, H, W)
             Tanh(),
         )
 
@@ -145,7 +146,7 @@ class PatchGANDiscriminator(nn.Cell):
             raise ValueError("in_channels and width must be at least 1")
         w, gain = width, init_gain
         self.model = nn.SequentialCell(
-            _conv(in_channels, w, 4, 2, 1, gain=gain),  # (N, w, H/2, W/2)
+            _conv(in_channels, w, 4, 2, 1, gain=gain, normalised=False),  # (N, w, H/2, W/2)
             nn.LeakyReLU(0.2),
             _conv(w, 2 * w, 4, 2, 1, gain=gain),  # (N, 2w, H/4, W/4)
             InstanceNorm(2 * w),
@@ -156,7 +157,7 @@ class PatchGANDiscriminator(nn.Cell):
             _conv(4 * w, 8 * w, 4, 1, 1, gain=gain),  # (N, 8w, H/8 - 1, W/8 - 1)
             InstanceNorm(8 * w),
             nn.LeakyReLU(0.2),
-            _conv(8 * w, 1, 4, 1, 1, gain=gain),  # (N, 1, H/8 - 2, W/8 - 2)
+            _conv(8 * w, 1, 4, 1, 1, gain=gain, normalised=False),  # (N, 1, H/8 - 2, W/8 - 2)
         )
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
