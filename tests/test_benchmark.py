@@ -14,8 +14,8 @@ ROOT = Path(__file__).parents[1]
 
 def row(subject, seconds, ratio, batch=1):
     return {
-        "task": "train", "size": 128, "batch": batch, "subject": subject, "seconds": seconds, "ratio": ratio,
-        "peak_gb": 1.25, "import_s": 2.0, "first_s": 9.0,
+        "task": "train", "size": 128, "batch": batch, "subject": subject, "seconds": seconds,
+        "ratio": ratio, "peak_gb": 1.25, "import_s": 2.0, "first_s": 9.0,
     }  # fmt: skip
 
 

@@ -159,11 +159,12 @@ def test_elsewhere_and_in_float16_it_is_the_plain_operator(rng):
     assert [cell.method for cell in cells] == [None] * 3
 
 
-def test_large_pictures_are_not_cut_into_tiles(rng):
+def test_small_and_large_pictures_are_not_cut_into_tiles():
     """5.5 million values: 64 channels after the first convolution, 415 pixels, batch 1."""
 
     def method(pixels):
         networks = build_networks(ModelConfig(width=64, blocks=1), pixels)
         return type(networks.g_ab.model[10].conv_block[1].method)
 
-    assert (method(0), method(414**2), method(415**2)) == (Winograd, Winograd, Unrolled)
+    assert (method(0), method(64**2), method(64**2 + 1)) == (Winograd, type(None), Winograd)
+    assert (method(414**2), method(415**2)) == (Winograd, Unrolled)

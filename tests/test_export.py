@@ -73,8 +73,8 @@ def test_images_are_counted_and_graphs_are_bounded(exported, rng):
     engine = MindSporeEngine(*exported[:2])
     engine.OFTEN, engine.MOST = 5, 2
     compiled = []
-    run_size = engine._run_size
-    engine._run_size = lambda x: compiled.append(x.shape) or run_size(x)
+    run, run_size = engine._for("small")
+    engine._runs["small"] = run, lambda x: compiled.append(x.shape) or run_size(x)
     batches = [rng.uniform(-1, 1, (3, 3, 8, width)).astype(np.float32) for width in (8, 12, 16)]
     for batch in batches * 3:
         engine(batch)
@@ -82,16 +82,21 @@ def test_images_are_counted_and_graphs_are_bounded(exported, rng):
 
 
 @pytest.mark.parametrize("name", ["paper-3to1", "tutorial-1to3"])
-def test_large_pictures_are_computed_otherwise_by_the_same_weights(name, rng, monkeypatch):
+def test_small_and_large_pictures_are_computed_otherwise_by_the_same_weights(
+    name, rng, monkeypatch
+):
     cell, spec = generator(name), GENERATORS[name]
     engine = MindSporeEngine(cell, spec)
     x = rng.uniform(-1, 1, (2, spec.in_channels, 40, 36)).astype(np.float32)
-    expected = engine(x)
-    assert engine._large is None
+    small = engine(x)
+    monkeypatch.setattr("cyclegan_ms.model.kernels.SMALL", 0)
+    usual = engine(x)
     # Of a residual block: 4 times the width, at a quarter of the sides.
     monkeypatch.setattr(Winograd, "LARGEST", 4 * spec.width * 10 * 9 - 1)
-    assert np.abs(engine(x) - expected).max() < 1e-5
-    assert engine._large is not None
+    large = engine(x)
+    assert list(engine._runs) == ["usual", "small", "large"]
+    for found in (small, large):
+        assert 0 < np.abs(found - usual).max() < 1e-5
 
 
 @pytest.mark.parametrize("kind", ["onnx", "mindir"])

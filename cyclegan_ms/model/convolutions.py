@@ -6,7 +6,7 @@ import mindspore as ms
 from mindspore import nn, ops
 
 from cyclegan_ms.model.kernels import StridedTranspose, method_for
-from cyclegan_ms.model.operators import for_cpu, for_large_pictures
+from cyclegan_ms.model.operators import for_cpu, pictures
 
 __all__ = ["Conv2d", "Conv2dTranspose"]
 
@@ -53,8 +53,7 @@ class Conv2d(_OnCpu, nn.Conv2d):
         sizes = (in_channels, out_channels, kernel_size, stride)
         super().__init__(*sizes, pad_mode="pad", padding=padding, **kwargs)
         self.adds_bias = self.has_bias and not normalised
-        large = for_large_pictures()
-        self.use(_the(method_for, *sizes, padding, large) if for_cpu() else None)
+        self.use(_the(method_for, *sizes, padding, pictures()) if for_cpu() else None)
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
         if self.method is None or x.dtype != ms.float32:
@@ -83,7 +82,8 @@ class Conv2dTranspose(_OnCpu, nn.Conv2dTranspose):
         super().__init__(in_channels, out_channels, 3, 2, **padding, **kwargs)
         self.adds_bias = self.has_bias and not normalised
         form = (out_channels, in_channels, 0 if same else 1)
-        self.use(_the(StridedTranspose, *form) if for_cpu() else None)
+        own = for_cpu() and pictures() != "small"
+        self.use(_the(StridedTranspose, *form) if own else None)
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
         if self.method is None or x.dtype != ms.float32:

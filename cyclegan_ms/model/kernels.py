@@ -17,12 +17,33 @@ import numpy as np
 import mindspore as ms
 from mindspore import nn, ops
 
-__all__ = ["StridedTranspose", "method_for"]
+from cyclegan_ms.model.operators import Pictures
+
+__all__ = ["StridedTranspose", "kind_of", "method_for"]
+
+
+SMALL = 64 * 64
+"""Pixels of a batch up to which MindSpore's operators are as quick as all but those for 7x7: what
+each kernel costs however small its maps are decides. They compile in half of the time."""
+
+
+def kind_of(pixels: int, width: int, batches: int = 1) -> Pictures:
+    """Return which of three kinds pictures are.
+
+    Args:
+        pixels: of all in a batch; 0 if that is not known.
+        width: channels after a generator's first convolution. A residual block, which decides what
+            is large, has 4 times as many at a quarter of the sides.
+        batches: how many the generator sees at once.
+    """
+    if batches * pixels * width / 4 > Winograd.LARGEST:
+        return "large"
+    return "small" if 0 < pixels <= SMALL else "usual"
 
 
 def method_for(
-    c_in: int, c_out: int, kernel: int, stride: int, padding: int, large: bool
-) -> nn.Cell:
+    c_in: int, c_out: int, kernel: int, stride: int, padding: int, pictures: Pictures
+) -> nn.Cell | None:
     """Return the quickest cell that maps x (N, C, H, W) and weights (C', C, k, k) to their product.
 
     It holds no parameters: one serves all layers of the same sizes.
@@ -33,11 +54,15 @@ def method_for(
         kernel: k, at most 4 at stride 2.
         stride: 1 or 2.
         padding: rows and columns of zeros on each side, at most k - stride.
-        large: whether maps may have more than `Winograd.LARGEST` values.
+        pictures: the size of what it is to see.
+
+    Returns None where MindSpore's own operator is as quick.
     """
+    if pictures == "small" and kernel < 7:
+        return None
     if stride == 2:
         return Strided(c_in, c_out, kernel, padding)
-    if kernel == 3 and padding <= 1 and not large:
+    if kernel == 3 and padding <= 1 and pictures != "large":
         return Winograd(padding)
     kind = IntoFew if c_out <= FEW else OutOfFew if c_in <= FEW else Unrolled
     return kind(c_in, c_out, kernel, padding)
@@ -136,25 +161,18 @@ class Winograd(_Stacked):
         self.padding, self.gap = padding, max(padding, 1)
         a, g, b = transforms(POINTS)
         self.g, self.g_turned = (_constant(np.kron(m, m)) for m in (g, g[:, ::-1]))
-        # The 36 places of a tile come out first, as the products of matrices want them.
-        self.cut, self.cut_around = self._cut(padding), self._cut(2 - padding)
-        self.cut_by = _constant(np.kron(b, b).reshape(36, 1, 6, 6))
+        self.cut, self.cut_dout = _Cut(padding, b), _Cut(2 - padding, b)
         self.cut_back = ops.Conv2D(36, 4, stride=4, pad_mode="pad", pad=(0, 0, 0, 3))
         self.cut_back_by = _constant(np.kron(a.T, a.T).reshape(36, 1, 4, 4))
         self.rows, self.columns = _constant(a), _constant(np.broadcast_to(a.T, (4, 6, 4)))
         self.products, self.products_a = ops.BatchMatMul(), ops.BatchMatMul(transpose_a=True)
         self.products_b, self.phases = ops.BatchMatMul(transpose_b=True), ops.Split(0, 4)
 
-    def _cut(self, padding):
-        # At the right as much as the last tile can need: what makes no whole tile is left out.
-        around = (padding, 2 - padding, padding, padding + 3)
-        return ops.Conv2D(36, 6, stride=4, pad_mode="pad", pad=around)
-
     def construct(self, x, weight):
         n, c_in, h, w = x.shape
         c_out, height, width = weight.shape[0], h - 2 + 2 * self.padding, w - 2 + 2 * self.padding
         rows = (h + self.gap + 3) // 4 * 4
-        tiles = self.reshape(self.cut(self.stacked(x, rows), self.cut_by), (36, c_in, -1))
+        tiles = self.reshape(self.cut(self.stacked(x, rows)), (36, c_in, -1))
         kernels = self._kernels(self.depend(weight, tiles), self.g, c_out, c_in)
         products = self.products(kernels, tiles)
         return self._outputs(products, n, c_out, rows, height, width)
@@ -164,7 +182,7 @@ class Winograd(_Stacked):
         c_out = weight.shape[0]
         # By the input: a convolution of dout by the turned kernels, channels swapped.
         rows = (h + 5) // 4 * 4
-        tiles = self.cut_around(self.stacked(dout, rows), self.cut_by)
+        tiles = self.cut_dout(self.stacked(dout, rows))
         kernels = self._kernels(self.depend(weight, tiles), self.g_turned, c_out, c_in)
         products = self.products_a(kernels, self.reshape(tiles, (36, c_out, -1)))
         by_input = self._outputs(products, n, c_in, rows, h, w)
@@ -172,7 +190,7 @@ class Winograd(_Stacked):
         # `depend`, or Graph mode keeps the tiles of the forward pass rather than cut them again.
         x = self.depend(x, by_input)
         rows = (h + self.gap + 3) // 4 * 4
-        tiles = self.reshape(self.cut(self.stacked(x, rows), self.cut_by), (36, c_in, -1))
+        tiles = self.reshape(self.cut(self.stacked(x, rows)), (36, c_in, -1))
         back = self.cut_back(self.stacked(dout, rows), self.cut_back_by)
         kernels = self.products_b(self.reshape(back, (36, c_out, -1)), tiles)
         by_weight = self.product_a(self.reshape(kernels, (36, c_out * c_in)), self.g)
@@ -191,6 +209,29 @@ class Winograd(_Stacked):
         sums = self.reshape(sums, (4, 1, c * n * rows // 4, -1))  # columns of tiles side by side
         y = ops.Concat(3)(self.phases(sums))  # and their rows below each other
         return self.unstacked(y, n, c, rows, height, width)
+
+
+class _Cut(nn.Cell):
+    """Cut a picture (1, 1, H, W) into tiles of 6x6, 4 apart, and transform rows and columns.
+
+    The 36 places of a tile come out first, as products of matrices want them: (6, 6, ...). One
+    after the other rows and columns take two thirds of the time of both at once.
+    """
+
+    def __init__(self, padding, transform):
+        super().__init__()
+        # At the right as much as the last tile can need: what makes no whole tile is left out.
+        rows, columns = (padding, 2 - padding, 0, 0), (0, 0, padding, padding + 3)
+        self.rows = ops.Conv2D(6, (6, 1), stride=(4, 1), pad_mode="pad", pad=rows)
+        self.columns = ops.Conv2D(6, (1, 6), stride=(1, 4), pad_mode="pad", pad=columns)
+        self.by_rows = _constant(transform.reshape(6, 1, 6, 1))
+        self.by_columns = _constant(transform.reshape(6, 1, 1, 6))
+        self.reshape = ops.Reshape()
+
+    def construct(self, picture):
+        rows = self.rows(picture, self.by_rows)
+        rows = self.reshape(rows, (6, 1, -1, picture.shape[3]))
+        return self.columns(rows, self.by_columns)
 
 
 # -------------------------------------------------------------------------------------- unrolling

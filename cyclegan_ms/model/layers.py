@@ -17,7 +17,7 @@ from mindspore import nn, ops
 from mindspore.ops.operations import _grad_ops
 
 from cyclegan_ms.model.convolutions import Conv2d, Conv2dTranspose
-from cyclegan_ms.model.operators import for_cpu, large_pictures
+from cyclegan_ms.model.operators import for_cpu, for_pictures
 
 __all__ = [
     "Fork",
@@ -344,7 +344,7 @@ def _unpadded(cell):
     if isinstance(cell, nn.Conv2dTranspose):
         copy = nn.Conv2dTranspose(*sizes, pad_mode="valid", has_bias=cell.has_bias)
     else:
-        with large_pictures():
+        with for_pictures("large"):
             copy = Conv2d(*sizes, has_bias=cell.has_bias)
     copy.weight.set_data(cell.weight)
     if cell.has_bias:

@@ -7,13 +7,17 @@ leave this machine, they are made of the plain operators.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Literal
 
 import mindspore as ms
 
-__all__ = ["for_cpu", "for_large_pictures", "large_pictures", "plain_operators"]
+__all__ = ["Pictures", "for_cpu", "for_pictures", "pictures", "plain_operators"]
 
 _plain = ContextVar("plain", default=False)
-_large = ContextVar("large", default=False)
+
+Pictures = Literal["small", "usual", "large"]
+"""What a network is to see; `kernels.kind_of` says where the limits are."""
+_pictures: ContextVar[Pictures] = ContextVar("pictures", default="usual")
 
 
 def for_cpu() -> bool:
@@ -31,16 +35,20 @@ def plain_operators() -> Iterator[None]:
         _plain.reset(before)
 
 
-def for_large_pictures() -> bool:
-    """Return whether a layer that is built now is to see pictures of megapixels."""
-    return _large.get()
+def pictures() -> Pictures:
+    """Return what a layer that is built now is to see."""
+    return _pictures.get()
 
 
 @contextmanager
-def large_pictures() -> Iterator[None]:
-    """Build networks without what is quick for small maps, but needs memory for large ones."""
-    before = _large.set(True)
+def for_pictures(kind: Pictures) -> Iterator[None]:
+    """Build networks of what is quick, and lean, for pictures of some size; they compute the same.
+
+    Args:
+        kind: their size.
+    """
+    before = _pictures.set(kind)
     try:
         yield
     finally:
-        _large.reset(before)
+        _pictures.reset(before)

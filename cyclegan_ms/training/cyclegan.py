@@ -1,7 +1,6 @@
 """A CycleGAN in training: four networks, and one step of generators first, then discriminators."""
 
 import math
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,9 +12,9 @@ from cyclegan_ms.config import Config, ModelConfig
 from cyclegan_ms.device import Device, watch_workers
 from cyclegan_ms.errors import TrainingStopped
 from cyclegan_ms.model.image_pool import ImagePool
-from cyclegan_ms.model.kernels import Winograd
+from cyclegan_ms.model.kernels import kind_of
 from cyclegan_ms.model.losses import ADVERSARIAL, DiscriminatorLoss, GeneratorLoss
-from cyclegan_ms.model.operators import large_pictures
+from cyclegan_ms.model.operators import for_pictures
 from cyclegan_ms.model.spec import GeneratorSpec, build_discriminator
 from cyclegan_ms.training.steps import (
     CheckedStep,
@@ -43,19 +42,17 @@ def build_networks(model: ModelConfig, pixels: int = 0) -> Networks:
 
     Args:
         model: their sizes.
-        pixels: of the images of a batch, if known: many are computed with less memory.
+        pixels: of the images of a batch, if known: few and many are computed otherwise.
     """
-    # A residual block sees two batches at once, with 4 times the width at a quarter of the sides.
-    large = 2 * pixels * model.width / 4 > Winograd.LARGEST
-    with large_pictures() if large else nullcontext():
+    with for_pictures(kind_of(pixels, model.width, batches=2)):  # see `DirectionLoss`
         g_ab, g_ba = (
             GeneratorSpec.of(vars(model), direction, ("a", "b")).build(model.init_gain)
             for direction in ("a2b", "b2a")
         )
-    d_a, d_b = (
-        build_discriminator(model.variant, channels, model.width, model.init_gain)
-        for channels in (model.channels_a, model.channels_b)
-    )
+        d_a, d_b = (
+            build_discriminator(model.variant, channels, model.width, model.init_gain)
+            for channels in (model.channels_a, model.channels_b)
+        )
     networks = Networks(g_ab, g_ba, d_a, d_b)
     for name, network in vars(networks).items():
         network.update_parameters_name(f"{name}.")

@@ -14,8 +14,8 @@ from mindspore import nn
 from cyclegan_ms.device import quiet_mindspore
 from cyclegan_ms.errors import UserError
 from cyclegan_ms.files import check_readable
-from cyclegan_ms.model.kernels import Winograd
-from cyclegan_ms.model.operators import large_pictures
+from cyclegan_ms.model.kernels import kind_of
+from cyclegan_ms.model.operators import Pictures, for_pictures
 from cyclegan_ms.model.spec import GeneratorSpec
 from cyclegan_ms.weights.checkpoint import (
     METADATA,
@@ -105,32 +105,29 @@ class MindSporeEngine:
 
     def __init__(self, generator: nn.Cell, spec: GeneratorSpec):
         self.generator, self.spec = generator, spec
-        self._run, self._run_size = _compile(generator)
-        self._large: tuple[Callable, Callable] | None = None
+        self._runs: dict[Pictures, tuple[Callable, Callable]] = {"usual": _compile(generator)}
         self._counts: Counter[tuple[int, ...]] = Counter()
         self._compiled: set[tuple[int, ...]] = set()
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         with quiet_mindspore():  # it warns when a second generator is compiled
-            # A residual block's map has 4 times the channels at a quarter of the sides.
-            large = self.spec.width * pixels[0, 0].size / 4 > Winograd.LARGEST
-            run, run_size = self._for_large() if large else (self._run, self._run_size)
+            run, run_size = self._for(kind_of(pixels[0, 0].size, self.spec.width))
             if self._is_frequent(pixels.shape):
                 return run_size(ms.Tensor(pixels)).asnumpy()
             images = [run(ms.Tensor(image[None])).asnumpy() for image in pixels]
         return np.concatenate(images)
 
-    def _for_large(self):
-        """Compile the same weights for pictures of megapixels."""
-        if self._large is None:
-            with large_pictures():
+    def _for(self, kind: Pictures):
+        """Return what computes pictures of a kind, with the same weights."""
+        if kind not in self._runs:
+            with for_pictures(kind):
                 twin = self.spec.build()
             cells = dict(twin.cells_and_names())
             for name, cell in self.generator.cells_and_names():
                 for attribute, parameter in cell._params.items():
                     setattr(cells[name], attribute, parameter)
-            self._large = _compile(twin)
-        return self._large
+            self._runs[kind] = _compile(twin)
+        return self._runs[kind]
 
     def _is_frequent(self, shape):
         """Count the images of a batch, and say whether its shape is to have its own graph."""
