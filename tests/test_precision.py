@@ -92,7 +92,7 @@ def test_losses_are_those_of_float32_but_for_rounding(images):
     losses = []
     for config in (tiny(), replace(tiny(), device=O2)):
         setup_device("CPU", seed=0)
-        model = CycleGAN(build_networks(config.model), config, [2e-4] * 2)
+        model = CycleGAN(build_networks(config.model, 32 * 32), config, [2e-4] * 2)
         real = np.random.default_rng(0).uniform(-1, 1, (2, 1, 3, 32, 32)).astype(np.float32)
         losses.append(np.array(list(model.step(*real).values())))
     assert not np.array_equal(*losses)

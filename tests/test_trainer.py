@@ -83,7 +83,7 @@ def test_weights_are_those_that_a_list_of_rates_gives(mode, rng):
 def test_the_optimizers_follow_the_epochs(images):
     config = tiny()
     rates = [3e-4, 2e-4, 1e-4]
-    model = CycleGAN(build_networks(config.model), config, rates, per_epoch=2)
+    model = CycleGAN(build_networks(config.model, 32 * 32), config, rates, per_epoch=2)
     for rate in (*np.repeat(rates, 2), 1e-4):
         for optimizer in (model.optimizer_g, model.optimizer_d):
             assert optimizer.get_lr().asnumpy() == np.float32(rate)
@@ -92,7 +92,7 @@ def test_the_optimizers_follow_the_epochs(images):
 
 def run_steps(config, count, seed=0):
     rng = np.random.default_rng(seed)
-    model = CycleGAN(build_networks(config.model), config, [2e-4] * count)
+    model = CycleGAN(build_networks(config.model, 32 * 32), config, [2e-4] * count)
     shape = (1, 3, 32, 32)
     batches = [rng.uniform(-1, 1, (2, *shape)).astype(np.float32) for _ in range(count)]
     return model, [model.step(a, b) for a, b in batches]
@@ -124,7 +124,7 @@ def test_a_fixed_batch_is_overfitted():
     """Flat colours: cycle and identity losses of one pair fall to a fraction of their start."""
     setup_device("CPU", seed=0)
     config = tiny()
-    model = CycleGAN(build_networks(config.model), config, [2e-3] * 150)
+    model = CycleGAN(build_networks(config.model, 32 * 32), config, [2e-3] * 150)
     real_a = np.full((1, 3, 32, 32), 0.5, np.float32)
     real_b = np.full((1, 3, 32, 32), -0.5, np.float32)
     losses = [model.step(real_a, real_b) for _ in range(150)]
@@ -134,7 +134,7 @@ def test_a_fixed_batch_is_overfitted():
 
 def test_a_loss_that_is_not_a_number_stops_with_the_step(images):
     config = tiny()
-    model = CycleGAN(build_networks(config.model), config, [2e-4] * 3)
+    model = CycleGAN(build_networks(config.model, 32 * 32), config, [2e-4] * 3)
     model.step(images(), images())
     broken = images()
     broken[0, 0, 0, 0] = np.nan

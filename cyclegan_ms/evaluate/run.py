@@ -29,6 +29,8 @@ from cyclegan_ms.evaluate.metrics import (
     require_skimage,
 )
 from cyclegan_ms.files import shown
+from cyclegan_ms.model.kernels import kind_of
+from cyclegan_ms.model.operators import for_pictures
 from cyclegan_ms.model.spec import GeneratorSpec
 from cyclegan_ms.weights.checkpoint import FILES, load_generator
 
@@ -197,7 +199,9 @@ def _load_generators(run, config):
 
     Raises UserError unless the files are both directions of one run, and of this one.
     """
-    cells, specs = zip(*(load_generator(Path(run) / name) for name in FILES.values()))
+    # As in training, so that an evaluation there and one here are the same to the last digits.
+    with for_pictures(kind_of(config.data.crop_size**2, config.model.width)):
+        cells, specs = zip(*(load_generator(Path(run) / name) for name in FILES.values()))
     for (direction, name), spec in zip(FILES.items(), specs):
         asked = GeneratorSpec.of(vars(config.model), direction, config.data.domains)
         channels = (asked.in_channels, asked.out_channels)
