@@ -239,7 +239,7 @@ def _ours(task, size, target, variant="paper", mode="graph"):
         train=TrainConfig(**plain),
         device=DeviceConfig(target=target),
     )
-    networks = build_networks(config.model, size.batch * size.pixels**2)
+    networks = build_networks(config.model, config.data.batch_pixels)
     real_a, real_b = _images(size)
     if task == "train":
         model = CycleGAN(networks, config, [2e-4], device)

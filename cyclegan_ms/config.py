@@ -94,6 +94,11 @@ class DataConfig:
         if self.load_size is None:
             object.__setattr__(self, "load_size", self.crop_size * 286 // 256)
 
+    @property
+    def batch_pixels(self) -> int:
+        """Pixels of all images of a batch."""
+        return self.batch_size * self.crop_size**2
+
 
 @dataclass(frozen=True)
 class ModelConfig:

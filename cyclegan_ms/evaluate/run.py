@@ -199,8 +199,9 @@ def _load_generators(run, config):
 
     Raises UserError unless the files are both directions of one run, and of this one.
     """
-    # As in training, so that an evaluation there and one here are the same to the last digits.
-    with for_pictures(kind_of(config.data.crop_size**2, config.model.width)):
+    # As in training, at any batch size, so that an evaluation there and one here are the same to
+    # the last digits.
+    with for_pictures(kind_of(config.data.batch_pixels, config.model.width, batches=2)):
         cells, specs = zip(*(load_generator(Path(run) / name) for name in FILES.values()))
     for (direction, name), spec in zip(FILES.items(), specs):
         asked = GeneratorSpec.of(vars(config.model), direction, config.data.domains)

@@ -5,7 +5,7 @@ from functools import cache
 import mindspore as ms
 from mindspore import nn, ops
 
-from cyclegan_ms.model.kernels import StridedTranspose, method_for
+from cyclegan_ms.model.kernels import method_for, transposed_method_for
 from cyclegan_ms.model.operators import for_cpu, pictures
 
 __all__ = ["Conv2d", "Conv2dTranspose"]
@@ -18,7 +18,10 @@ def _the(method, *sizes):
 
 
 class _OnCpu:
-    """A layer with a `method` of its own for float32 on CPU; None where there is none."""
+    """A layer with a `method` of its own for float32 on CPU; None where there is none.
+
+    Each kind has the same `construct`: Graph mode finds no `super().construct` from here.
+    """
 
     method: nn.Cell | None
     adds_bias: bool
@@ -81,9 +84,8 @@ class Conv2dTranspose(_OnCpu, nn.Conv2dTranspose):
         padding = {"pad_mode": "same"} if same else {"pad_mode": "pad", "padding": (1, 0, 1, 0)}
         super().__init__(in_channels, out_channels, 3, 2, **padding, **kwargs)
         self.adds_bias = self.has_bias and not normalised
-        form = (out_channels, in_channels, 0 if same else 1)
-        own = for_cpu() and pictures() != "small"
-        self.use(_the(StridedTranspose, *form) if own else None)
+        form = (out_channels, in_channels, 0 if same else 1, pictures())
+        self.use(_the(transposed_method_for, *form) if for_cpu() else None)
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
         if self.method is None or x.dtype != ms.float32:

@@ -19,7 +19,7 @@ from mindspore import nn, ops
 
 from cyclegan_ms.model.operators import Pictures
 
-__all__ = ["StridedTranspose", "kind_of", "method_for"]
+__all__ = ["kind_of", "method_for", "transposed_method_for"]
 
 
 SMALL = 64 * 64
@@ -66,6 +66,13 @@ def method_for(
         return Winograd(padding)
     kind = IntoFew if c_out <= FEW else OutOfFew if c_in <= FEW else Unrolled
     return kind(c_in, c_out, kernel, padding)
+
+
+def transposed_method_for(
+    c_in: int, c_out: int, padding: int, pictures: Pictures
+) -> nn.Cell | None:
+    """Return what `method_for` does, for a transposed 3x3 convolution: see `StridedTranspose`."""
+    return None if pictures == "small" else StridedTranspose(c_in, c_out, padding)
 
 
 FEW = 8

@@ -28,7 +28,7 @@ def estimate(config: Config) -> float:
     values = 2 * (generator + discriminator) * model.width**2  # of all four networks
     # Maps kept for the backward pass, in units of the first convolution's size: 12 around the
     # blocks, 1.5 more for each block.
-    maps = (12 + 1.5 * model.blocks) * data.batch_size * model.width * data.crop_size**2
+    maps = (12 + 1.5 * model.blocks) * data.batch_pixels * model.width
     # A weight comes with its gradient, Adam's two moments, its tiles and copies while a state is
     # saved; a map with what is made of it.
     return 1.5e9 + 4 * (17 * values + 7.8 * maps)

@@ -85,8 +85,7 @@ def _train(config, output, resume, progress, stop, on_line):
     options = (config, output, domains, device, schedule, resume, progress, on_line)
     with open_record(*options) as record:
         device.agree()  # nobody goes on before the folder was looked at
-        pixels = config.data.batch_size * config.data.crop_size**2
-        networks = build_networks(config.model, pixels)
+        networks = build_networks(config.model, config.data.batch_pixels)
         model = CycleGAN(networks, config, schedule.rates, device, per_epoch)
         state = None
         if resume:
