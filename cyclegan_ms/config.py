@@ -76,9 +76,12 @@ class DataConfig:
     that comes with this package"""
     domains: list[str] = field(default_factory=lambda: ["apple", "orange"])
     """Names of the domains A and B"""
+    preprocess: Literal["resize_and_crop", "scale_and_crop", "crop"] = "resize_and_crop"
+    """What comes before the random crop: squeeze each image to a square, as the paper does; scale
+    its shorter side and keep its shape; or nothing"""
     load_size: PositiveInt | None = None
-    """Side of the square that every image is resized to before cropping, in pixels; null takes
-    286/256 of data.crop_size, as in the paper"""
+    """Side of that square, or length of the shorter side, in pixels; null takes 286/256 of
+    data.crop_size, as in the paper"""
     crop_size: PositiveInt = 256
     """Side of the random crop that the networks see, in pixels, a multiple of 4"""
     flip: bool = True
@@ -89,6 +92,8 @@ class DataConfig:
     """Number of threads that decode images; 0 takes one per core, up to 8"""
     max_images: NonNegativeInt = 0
     """Number of images to use of each domain; 0 takes all"""
+    max_megapixels: NonNegativeFloat = 200.0
+    """Leave out larger images, which may take more memory than there is; 0 takes all"""
 
     def __post_init__(self):
         if self.load_size is None:
@@ -210,7 +215,7 @@ class Config:
             raise UserError(
                 f"data.crop_size must be a multiple of 4 and at least 32, not {data.crop_size}"
             )
-        if data.load_size < data.crop_size:
+        if data.load_size < data.crop_size and data.preprocess != "crop":
             raise UserError(
                 f"data.load_size ({data.load_size}) is smaller than data.crop_size "
                 f"({data.crop_size}); the paper's ratio would be {data.crop_size * 286 // 256}"

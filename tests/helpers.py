@@ -19,10 +19,10 @@ from cyclegan_ms.model.spec import GeneratorSpec
 ROOT = Path(__file__).parents[1]
 
 
-def script(name, *arguments, cwd=ROOT):
+def script(name, *arguments, cwd=ROOT, **options):
     """Run a command of the package as a user does, in a process of its own."""
     command = [sys.executable, str(ROOT / "scripts" / f"{name}.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=300)
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=300, **options)
 
 
 def draw_folder(root):

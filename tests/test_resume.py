@@ -36,10 +36,11 @@ ROOT = Path(__file__).parents[1]
 def config_for(root, **training):
     """Epochs of 3 steps; the rate falls from the third of 4 epochs on; pools fill after 2 steps."""
     settings = {"epochs": 4, "decay_epochs": 2, "log_every": 2, "pool_size": 2, "sample_every": 0}
+    kept = {"keep": 20, "save_every": 1}
     return Config(
         data=DataConfig(str(root), load_size=36, crop_size=32),
         model=ModelConfig(width=4, blocks=1),
-        train=TrainConfig(**{**settings, "keep": 20, **training}),
+        train=TrainConfig(**{**settings, **kept, **training}),
     )
 
 
@@ -71,16 +72,56 @@ def straight(tmp_path_factory):
     return root, run
 
 
+@pytest.fixture(scope="module")
+def six_steps(straight, tmp_path_factory):
+    """The first six of them: two epochs, with a state of each."""
+    run = tmp_path_factory.mktemp("six_steps") / "run"
+    train(config_for(straight[0], max_steps=6), run)
+    return run
+
+
+@pytest.fixture
+def early(six_steps, tmp_path):
+    """A copy of the run that ended after six steps, to go on with."""
+    return shutil.copytree(six_steps, tmp_path / "early")
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory):
+    """An environment in which processes share what MindSpore compiles.
+
+    The graphs are the same at every start, and most of what so short a training takes.
+    """
+    cache = str(tmp_path_factory.mktemp("cache"))
+    return {**os.environ, "MS_COMPILER_CACHE_ENABLE": "1", "MS_COMPILER_CACHE_PATH": cache}
+
+
+@pytest.fixture
+def go_on(compiled):
+    """go_on(run): resume a run that max_steps ended, in a process of its own."""
+
+    def resume(run, **options):
+        how = ("--resume", "--output", run, "--train.max_steps=0")
+        done = script("train", *how, env=compiled, **options)
+        assert done.returncode == 0, done.stderr
+        return done.stderr
+
+    return resume
+
+
 # In the middle of an epoch, at its border, and after the decay has begun.
-@pytest.mark.parametrize("k", [2, 3, 10])
-def test_k_steps_and_the_rest_in_another_process_are_the_straight_run(straight, tmp_path, k):
-    root, run = straight
-    train(config_for(root, max_steps=k), tmp_path / "run")
-    done = script("train", "--resume", "--output", tmp_path / "run", "--train.max_steps=0")
-    assert done.returncode == 0, done.stderr
-    assert f"resumed with train.max_steps {k} -> 0" in done.stderr
-    assert f"from step {k + 1} of 12" in done.stderr
-    assert_identical(run, tmp_path / "run")
+@pytest.mark.parametrize("k", [2, 6, 10])
+def test_k_steps_and_the_rest_in_another_process_are_the_straight_run(
+    straight, early, go_on, tmp_path, k
+):
+    root, whole = straight
+    run = early if k == 6 else tmp_path / "run"
+    if k != 6:
+        train(config_for(root, max_steps=k), run)
+    said = go_on(run)
+    assert f"resumed with train.max_steps {k} -> 0" in said
+    assert f"from step {k + 1} of 12" in said
+    assert_identical(whole, run)
 
 
 def test_state_holds_everything(straight):
@@ -94,10 +135,8 @@ def test_state_holds_everything(straight):
     assert arrays["optimizer_g/global_step"].item() == 12
 
 
-def test_longer_training_is_sound_only_while_the_rates_agree(straight, tmp_path):
+def test_longer_training_is_sound_only_while_the_rates_agree(straight, early, tmp_path):
     root, _ = straight
-    early = tmp_path / "early"
-    train(config_for(root, max_steps=4), early)
     other = config_for(root, epochs=5, decay_epochs=2)
     copy = tmp_path / "copy"
     shutil.copytree(early, copy)
@@ -106,26 +145,24 @@ def test_longer_training_is_sound_only_while_the_rates_agree(straight, tmp_path)
         train(config_for(root, epochs=5, decay_epochs=4), early, resume=True)
 
 
-def test_settings_that_would_make_another_training_are_refused(straight, tmp_path):
+def test_settings_that_would_make_another_training_are_refused(straight, early, tmp_path):
     root, _ = straight
-    run = tmp_path / "run"
-    train(config_for(root, max_steps=1), run)
-    before = load_config(run / "config.yaml")
+    before = load_config(early / "config.yaml")
     for changed, words in (
         (replace(before, loss=replace(before.loss, lambda_a=5.0)), "loss.lambda_a (10.0 -> 5.0)"),
         (replace(before, train=replace(before.train, seed=3)), "train.seed (0 -> 3)"),
         (replace(before, model=replace(before.model, width=8)), "model.width (4 -> 8)"),
     ):
         with pytest.raises(UserError) as error:
-            train(changed, run, resume=True)
+            train(changed, early, resume=True)
         assert words in str(error.value)
     images = tmp_path / "images"
     shutil.copytree(root, images)
     moved = replace(before, data=replace(before.data, root=str(images)))
-    assert train(moved, run, resume=True).steps_done == 1  # max_steps is 1: nothing left to do
+    assert train(moved, early, resume=True).steps_done == 6  # as max_steps: nothing left to do
     (images / "trainB" / "1.png").rename(images / "trainB" / "other.png")
     with pytest.raises(UserError, match=r"data\.root"):
-        train(moved, run, resume=True)
+        train(moved, early, resume=True)
 
 
 def test_an_image_found_broken_stays_out_after_a_resume(straight, tmp_path, monkeypatch):
@@ -148,14 +185,14 @@ def test_an_image_found_broken_stays_out_after_a_resume(straight, tmp_path, monk
     faults[path] = 2
     train(config(), tmp_path / "whole")
     faults[path] = 2
-    train(config(max_steps=4), tmp_path / "early")
-    train(config(), tmp_path / "early", resume=True)
+    train(config(max_steps=4), tmp_path / "resumed")
+    train(config(), tmp_path / "resumed", resume=True)
     assert not faults[path]
-    assert_identical(tmp_path / "whole", tmp_path / "early")
-    states = [load_state(run / "checkpoints") for run in (clean, tmp_path / "early")]
+    assert_identical(tmp_path / "whole", tmp_path / "resumed")
+    states = [load_state(run / "checkpoints") for run in (clean, tmp_path / "resumed")]
     assert states[0].facts["broken"] == [[], []]
     assert states[1].facts["broken"][0][0][0] == 1
-    rows = [read_metrics(run / "metrics.jsonl") for run in (clean, tmp_path / "early")]
+    rows = [read_metrics(run / "metrics.jsonl") for run in (clean, tmp_path / "resumed")]
     assert rows[0][-1]["cycle_a"] != rows[1][-1]["cycle_a"]
 
 
@@ -167,27 +204,23 @@ def test_nothing_to_resume(tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["train: [", "", None])
-def test_a_damaged_config_file_does_not_stop_a_resume(damage, straight, tmp_path):
+def test_a_damaged_config_file_does_not_stop_a_resume(damage, straight, early, go_on):
     """The state holds all settings."""
-    root, run = straight
-    early = tmp_path / "run"
-    train(config_for(root, max_steps=6), early)
+    _, run = straight
     settings = early / "config.yaml"
     settings.unlink() if damage is None else settings.write_text(damage)
-    done = script("train", "--resume", "--output", early, "--train.max_steps=0")
-    assert done.returncode == 0, done.stderr
+    go_on(early)
     assert_identical(run, early)
     assert load_config(settings) == load_config(run / "config.yaml")
 
 
-def test_a_run_goes_on_from_another_directory(straight, tmp_path, monkeypatch):
+def test_a_run_goes_on_from_another_directory(straight, go_on, tmp_path, monkeypatch):
     root, run = straight
     (tmp_path / "here").mkdir()
     shutil.copytree(root, tmp_path / "here" / "images")
     monkeypatch.chdir(tmp_path / "here")
     train(config_for("images", max_steps=6), "run")
-    done = script("train", "--resume", "--output", "here/run", "--train.max_steps=0", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    go_on("here/run", cwd=tmp_path)
     assert_identical(run, tmp_path / "here" / "run")
 
 
@@ -253,17 +286,16 @@ def test_a_full_disk_leaves_the_last_state(tmp_path):
     assert load_state(tmp_path).facts["step"] == 1
 
 
-def test_a_training_that_cannot_save_says_where_and_how_to_go_on(straight, tmp_path):
+def test_a_training_that_cannot_save_says_where_and_how_to_go_on(straight, early):
     root, run = straight
-    train(config_for(root, max_steps=3), tmp_path / "run")
-    folder = tmp_path / "run" / "checkpoints"
-    size = (folder / "step_00000003" / "arrays.safetensors").stat().st_size
+    folder = early / "checkpoints"
+    size = (folder / "step_00000006" / "arrays.safetensors").stat().st_size
     with no_file_larger_than(size - 100), pytest.raises(TrainingStopped) as stop:
-        train(config_for(root), tmp_path / "run", resume=True)
+        train(config_for(root), early, resume=True)
     assert str(folder) in str(stop.value) and "--resume" in str(stop.value)
     assert stop.value.status == 1
-    train(config_for(root), tmp_path / "run", resume=True)
-    assert_identical(run, tmp_path / "run")
+    train(config_for(root), early, resume=True)
+    assert_identical(run, early)
 
 
 def test_a_full_disk_for_metrics_ends_with_a_word(straight, tmp_path, monkeypatch):
@@ -293,70 +325,60 @@ def lost_settings(state):
 
 
 @pytest.mark.parametrize("damage", [lost_array, other_shape, lost_streams, lost_settings])
-def test_a_state_with_a_right_checksum_that_lacks_something(damage, straight, tmp_path, caplog):
+def test_a_state_with_a_right_checksum_that_lacks_something(damage, straight, early, go_on):
     """It is passed over for the one before."""
-    caplog.set_level("INFO", "cyclegan_ms")
-    root, run = straight
-    early = tmp_path / "run"
-    train(config_for(root, max_steps=6), early)
+    _, run = straight
     state = load_state(early / "checkpoints")
     damage(state)
     shutil.rmtree(early / "checkpoints" / "step_00000006")
     save_state(state, early / "checkpoints", keep=20)
-    train(config_for(root), early, resume=True)
-    assert "passed over the state of step 6: damaged (" in caplog.text
-    assert "from step 4 of 12" in caplog.text
+    said = go_on(early)
+    assert "passed over the state of step 6: damaged (" in said
+    assert "from step 4 of 12" in said
     assert_identical(run, early)
 
 
-def test_latest_names_the_state_that_was_resumed_from(straight, tmp_path):
+def test_latest_names_the_state_that_was_resumed_from(straight, early):
     """Other workers wait until it names a step: not that of a damaged state."""
-    run = tmp_path / "run"
-    train(config_for(straight[0], max_steps=6), run)
-    latest = run / "checkpoints" / "latest"
+    latest = early / "checkpoints" / "latest"
     assert latest.read_text() == "step_00000006"
-    (run / "checkpoints" / "step_00000006" / "facts.json").write_text("{}")
+    (early / "checkpoints" / "step_00000006" / "facts.json").write_text("{}")
     seen = []
     train(
-        config_for(straight[0], max_steps=6), run, resume=True,
+        config_for(straight[0], max_steps=6), early, resume=True,
         on_line=lambda row: seen.append(latest.read_text()),
     )  # fmt: skip
     assert seen[0] == "step_00000003" and latest.read_text() == "step_00000006"
 
 
-def test_generators_are_written_before_the_state_of_their_epoch(straight, tmp_path):
+def test_generators_are_written_before_the_state_of_their_epoch(six_steps):
     """So that no state counts an epoch as done whose files are missing."""
-    root, _ = straight
-    train(config_for(root, max_steps=3, save_every=1), tmp_path / "run")
-    state = tmp_path / "run" / "checkpoints" / "step_00000003"
-    for generators in (tmp_path / "run", tmp_path / "run" / "checkpoints" / "epoch_0001"):
+    state = six_steps / "checkpoints" / "step_00000006"
+    for generators in (six_steps, six_steps / "checkpoints" / "epoch_0002"):
         file = generators / "g_ab.ckpt"
         assert file.stat().st_mtime_ns <= (state / "facts.json").stat().st_mtime_ns
 
 
-def test_lost_metrics_and_leftovers_do_not_disturb(straight, tmp_path, caplog):
+def test_lost_metrics_and_leftovers_do_not_disturb(early, go_on):
     """As after a power failure: lines lost, half-written files about."""
-    root, _ = straight
-    train(config_for(root, max_steps=3), tmp_path / "run")
-    metrics = tmp_path / "run" / "metrics.jsonl"
+    metrics = early / "metrics.jsonl"
     metrics.write_bytes(metrics.read_bytes()[:-20])
-    (tmp_path / "run" / "samples" / ".epoch_0001.99.tmp.png").write_text("half")
-    (tmp_path / "run" / "checkpoints" / ".step_00000002.tmp").mkdir()
-    train(config_for(root), tmp_path / "run", resume=True)
-    assert "lines are missing" in caplog.text
-    assert "could not be made" not in caplog.text
-    assert [row["step"] for row in contents(tmp_path / "run")[1]] == [2, 4, 6, 8, 9, 10, 12]
-    assert not list((tmp_path / "run").rglob(".*"))
+    (early / "samples" / ".epoch_0001.99.tmp.png").write_text("half")
+    (early / "checkpoints" / ".step_00000002.tmp").mkdir()
+    said = go_on(early)
+    assert "lines are missing" in said
+    assert "could not be made" not in said
+    assert [row["step"] for row in contents(early)[1]] == [2, 3, 4, 8, 9, 10, 12]
+    assert not list(early.rglob(".*"))
 
 
-def test_dry_run_of_a_resume_checks_the_changes(straight, tmp_path):
+def test_dry_run_of_a_resume_checks_the_changes(straight, early):
     root, _ = straight
-    train(config_for(root, max_steps=1), tmp_path / "run")
-    resume = ("--resume", "--dry_run", "--output", tmp_path / "run")
+    resume = ("--resume", "--dry_run", "--output", early)
     assert script("train", *resume).returncode == 0
     done = script("train", *resume, "--loss.lambda_a=5")
     assert done.returncode == 2 and "cannot change loss.lambda_a (10.0 -> 5.0)" in done.stderr
-    done = script("train", "--dry_run", f"--data.root={root}", "--output", tmp_path / "run")
+    done = script("train", "--dry_run", f"--data.root={root}", "--output", early)
     assert done.returncode == 2 and "is not empty" in done.stderr
 
 
@@ -377,10 +399,12 @@ def start_training(root, run, *arguments, **options):
 
 
 @pytest.mark.parametrize("number,status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_signals_finish_the_step_save_and_say_how_to_go_on(straight, tmp_path, number, status):
+def test_signals_finish_the_step_save_and_say_how_to_go_on(
+    straight, compiled, tmp_path, number, status
+):
     root, _ = straight
     run = tmp_path / "run"
-    process = start_training(root, run)
+    process = start_training(root, run, env=compiled)
     wait_for_state(run, process)
     process.send_signal(number)
     _, error = process.communicate(timeout=60)
@@ -440,18 +464,15 @@ def test_signals_inside_of_a_process(straight, tmp_path):
 
 
 @pytest.mark.slow
-def test_twenty_kills_at_random_moments(straight, tmp_path):
+def test_twenty_kills_at_random_moments(straight, compiled, tmp_path):
     """SIGKILL during steps and saves (a state is saved after every step): the run always goes on
     from a whole state, and ends as if nothing had happened."""
     root, _ = straight
     run = tmp_path / "run"
-    # The graphs are the same at every start: compiled once, which is most of such a short life.
-    cache = {"MS_COMPILER_CACHE_ENABLE": "1", "MS_COMPILER_CACHE_PATH": str(tmp_path / "cache")}
-    environment = {**os.environ, **cache}
     draw = random.Random(5)
     reached = 0
     for _ in range(20):
-        process = start_training(root, run, env=environment)
+        process = start_training(root, run, env=compiled)
         wait_for_state(run, process, reached + draw.randrange(3))
         time.sleep(draw.uniform(0, 0.3))
         os.kill(process.pid, signal.SIGKILL)
@@ -459,7 +480,7 @@ def test_twenty_kills_at_random_moments(straight, tmp_path):
         step = load_state(run / "checkpoints").facts["step"]
         assert step >= reached
         reached = step
-    process = start_training(root, run, env=environment)
+    process = start_training(root, run, env=compiled)
     _, error = process.communicate(timeout=300)
     assert process.returncode == 0, error
     assert load_state(run / "checkpoints").facts["step"] == 240

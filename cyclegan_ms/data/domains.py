@@ -17,7 +17,7 @@ from PIL import Image
 
 from cyclegan_ms.config import Config, DataConfig
 from cyclegan_ms.data.formats import file_size, find_images, open_image, pillow_errors, twice
-from cyclegan_ms.data.images import DeepPictures, read_image, to_chw
+from cyclegan_ms.data.images import DeepPictures, at_least, fitted, read_image, to_chw
 from cyclegan_ms.errors import UserError, program
 from cyclegan_ms.files import find_shipped
 
@@ -77,18 +77,26 @@ class FolderDomain:
         folder: where to look.
         channels: 3 for RGB, 1 for gray.
         max_images: number of files to keep, from the first on; 0 keeps all.
-        side: side in pixels of the largest square that images are resized to; large JPEG files are
-            decoded at no more than is needed for it, see `read_image`. None decodes all of them.
+        side: length in pixels that the shorter side of images is resized to at most; large JPEG
+            files are decoded at no more than is needed for it, see `read_image`. None decodes all.
+        max_megapixels: larger images count as broken; 0 takes all.
 
     Raises:
         UserError: the folder is missing or holds no image.
     """
 
-    def __init__(self, folder, channels: int = 3, max_images: int = 0, side: int | None = None):
+    def __init__(
+        self,
+        folder,
+        channels: int = 3,
+        max_images: int = 0,
+        side: int | None = None,
+        max_megapixels: float = 200,
+    ):
         folder = Path(folder)
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder; {_LAYOUT}")
-        self.channels, self.side = channels, side
+        self.channels, self.side, self.max_megapixels = channels, side, max_megapixels
         self.paths: list[Path] = []
         self.names: list[str] = []
         self.left_out: list[Path] = []
@@ -105,7 +113,7 @@ class FolderDomain:
                 break
         if not any(map(_opens, self.paths)):
             raise UserError(f"{folder}: holds no image that can be read; {_LAYOUT}")
-        deep = DeepPictures()
+        deep = DeepPictures(max_megapixels)
         deep.look(self.paths)
         self.white = deep.settle(folder)
 
@@ -114,7 +122,8 @@ class FolderDomain:
 
     def load(self, index: int) -> Image.Image:
         """Read an image as RGB or gray; see `Domain.load`."""
-        return read_image(self.paths[index], self.channels, self.white, self.side)
+        path = self.paths[index]
+        return read_image(path, self.channels, self.white, self.side, self.max_megapixels)
 
     def where(self, index: int) -> Path:
         """Return the file of an image."""
@@ -224,7 +233,7 @@ def load_domains(config: DataConfig, split: str, channels=(3, 3)) -> tuple[Domai
     """Open domains A and B of a split, `train` or `test`, from folders or a MindRecord file.
 
     Args:
-        config: root, load_size, crop_size and max_images are used.
+        config: all but flip and batch_size are used.
         split: train or test.
         channels: number of channels of A and of B.
 
@@ -234,8 +243,10 @@ def load_domains(config: DataConfig, split: str, channels=(3, 3)) -> tuple[Domai
     root = find_root(config.root)
     if root.is_file():
         return _load_mindrecord(root, config, channels)
+    side = None if config.preprocess == "crop" else config.load_size
+    limits = (config.max_images, side, config.max_megapixels)
     a, b = (
-        FolderDomain(root / f"{split}{letter}", count, config.max_images, config.load_size)
+        FolderDomain(root / f"{split}{letter}", count, *limits)
         for letter, count in zip("AB", channels)
     )
     return a, b
@@ -341,18 +352,22 @@ def _warn_skipped(path, error):
     log.warning("skipped %s: %s", path, error)
 
 
-def to_square(image: Image.Image | np.ndarray, size: int) -> np.ndarray:
-    """Turn an image of a domain into (C, size, size) in [-1, 1], for testing.
+def to_square(image: Image.Image | np.ndarray, config: DataConfig) -> np.ndarray:
+    """Turn an image of a domain into (C, S, S) in [-1, 1], S the crop size, for testing.
 
-    A Pillow image is resized to the square; an array, which comes at its final size, is cut.
+    As in training, with its middle in place of a random crop; resized to the crop size, so that as
+    much as possible is seen. An array, which comes at its final size, is cut.
     """
+    size = config.crop_size
     if isinstance(image, np.ndarray):
         return image[:, :size, :size]
-    return to_chw(image.resize((size, size), Image.Resampling.BICUBIC))
+    pixels = at_least(to_chw(fitted(image, size, config.preprocess)), size)
+    top, left = ((length - size) // 2 for length in pixels.shape[1:])
+    return np.ascontiguousarray(pixels[:, top : top + size, left : left + size])
 
 
-def sample_images(domain: Domain, size: int, count: int = 4) -> np.ndarray:
-    """Return a fixed choice of images, spread over a domain: (count, C, size, size) in [-1, 1]."""
+def sample_images(domain: Domain, config: DataConfig, count: int = 4) -> np.ndarray:
+    """Return a fixed choice of images, spread over a domain: (count, C, S, S), see `to_square`."""
     broken: dict[int, int] = {}
     indices = np.linspace(0, len(domain) - 1, min(count, len(domain))).astype(int)
-    return np.stack([to_square(load_readable(domain, i, broken), size) for i in indices])
+    return np.stack([to_square(load_readable(domain, i, broken), config) for i in indices])

@@ -3,6 +3,7 @@
 import logging
 import os
 import stat
+import threading
 import warnings
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
@@ -17,7 +18,15 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from cyclegan_ms.files import shown
 
-__all__ = ["file_size", "find_images", "known_endings", "open_image", "pillow_errors", "twice"]
+__all__ = [
+    "check_megapixels",
+    "file_size",
+    "find_images",
+    "known_endings",
+    "open_image",
+    "pillow_errors",
+    "twice",
+]
 
 log = logging.getLogger(__name__)
 
@@ -117,6 +126,8 @@ def file_size(path) -> int:
 def open_image(path) -> Image.Image:
     """Open a file as a Pillow image that is decoded when it is first used.
 
+    Of any size: whoever decodes it has a limit, `check_megapixels`.
+
     Raises:
         OSError: it cannot be read, or is no picture, and what it is instead; Pillow adds exceptions
             of its own.
@@ -124,10 +135,30 @@ def open_image(path) -> Image.Image:
     file_size(path)  # a pipe would be waited for
     if Path(path).suffix.lower() in _RAW:  # many look like TIFF files, and hold a small preview
         raise OSError("a camera's raw file; develop it to TIFF, PNG or JPEG first")
-    try:
-        return Image.open(path, formats=_installed())
-    except UnidentifiedImageError:
-        raise OSError(_described(path)) from None
+    with _opening:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # it warns, or raises
+        try:
+            return Image.open(path, formats=_installed())
+        except UnidentifiedImageError:
+            raise OSError(_described(path)) from None
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+_opening = threading.Lock()
+"""Pillow's limit is one for all threads."""
+
+
+def check_megapixels(image: Image.Image, most: float, key: str) -> None:
+    """Raise OSError for a picture of more than `most` million pixels, which is what `key` says.
+
+    Args:
+        image: as it was opened.
+        most: 0 takes all.
+        key: name of the setting.
+    """
+    if 0 < most < image.width * image.height / 1e6:
+        raise OSError(f"{image.width}x{image.height} pixels, more than {key} {most:g}")
 
 
 def _described(path):

@@ -8,11 +8,18 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from cyclegan_ms.data.formats import known_endings, open_image, pillow_errors
+from cyclegan_ms.data.formats import (
+    check_megapixels,
+    known_endings,
+    open_image,
+    pillow_errors,
+)
 
 __all__ = [
     "DeepPictures",
+    "at_least",
     "convert_image",
+    "fitted",
     "from_chw",
     "is_deep",
     "read_image",
@@ -25,7 +32,11 @@ log = logging.getLogger(__name__)
 
 
 def read_image(
-    path, channels: int = 3, white: float | None = None, side: int | None = None
+    path,
+    channels: int = 3,
+    white: float | None = None,
+    side: int | None = None,
+    max_megapixels: float = 0,
 ) -> Image.Image:
     """Read a file as a viewer would show it: 8-bit RGB, or gray for `channels=1`.
 
@@ -43,13 +54,15 @@ def read_image(
         path: the file.
         channels: 3 or 1.
         white: as for `white_of`.
-        side: side in pixels of the square that the picture will be resized to; None decodes it at
-            its full size.
+        side: length in pixels that the shorter side, or both, will be resized to; None decodes the
+            picture at its full size.
+        max_megapixels: refuse larger pictures before decoding them; 0 takes all.
 
     Raises:
-        OSError: the file cannot be read or decoded.
+        OSError: the file cannot be read or decoded, or the picture is too large.
     """
     with pillow_errors(), open_image(path) as image:
+        check_megapixels(image, max_megapixels, "data.max_megapixels")
         if side:
             image.draft(None, (2 * side, 2 * side))
         image.load()
@@ -115,7 +128,11 @@ def _usual_white(brightest):
 
 
 class DeepPictures:
-    """The pictures of more than 8 bits of one folder: what is white is the same in all of them."""
+    """The pictures of more than 8 bits of one folder: what is white is the same in all of them.
+
+    Args:
+        max_megapixels: pass over larger pictures; 0 takes all.
+    """
 
     SAMPLE = 20
     """16-bit pictures looked at for a range that is hardly used."""
@@ -124,7 +141,8 @@ class DeepPictures:
     KINDS = ("JPEG2000", "PNG", "PPM", "TIFF")
     """Types that can hold more than 8 bits, of those that are read."""
 
-    def __init__(self):
+    def __init__(self, max_megapixels: float = 0):
+        self.max_megapixels = max_megapixels
         self.wide: list[Path] = []
         self.sixteen: list[Path] = []
 
@@ -173,10 +191,42 @@ class DeepPictures:
         for path in paths:
             try:
                 with pillow_errors(), open_image(path) as image:
+                    check_megapixels(image, self.max_megapixels, "")
                     brightest = max(brightest, _brightest(image))
             except (OSError, MemoryError):  # said when it is its turn
                 continue
         return brightest
+
+
+# ------------------------------------------------------------------ shapes
+
+
+def fitted(image: Image.Image, side: int, preprocess: str) -> Image.Image:
+    """Resize a picture as `data.preprocess` says, before it is cut.
+
+    Args:
+        image: RGB or gray.
+        side: side of the square, or length of the shorter side, in pixels.
+        preprocess: `resize_and_crop` squeezes to a square, `scale_and_crop` keeps the shape, `crop`
+            the size.
+    """
+    if preprocess == "crop":
+        return image
+    width, height = image.size
+    if preprocess == "resize_and_crop":
+        width = height = side
+    else:
+        shorter = min(width, height)
+        width, height = (round(length * side / shorter) for length in (width, height))
+    return image.resize((width, height), Image.Resampling.BICUBIC)
+
+
+def at_least(pixels: np.ndarray, side: int) -> np.ndarray:
+    """Mirror (C, H, W) at its edges, as often as it takes, until no side is shorter than `side`."""
+    missing = [max(0, side - length) for length in pixels.shape[1:]]
+    if not any(missing):
+        return pixels
+    return np.pad(pixels, [(0, 0), *((m // 2, m - m // 2) for m in missing)], "symmetric")
 
 
 # ------------------------------------------------------------------ arrays

@@ -14,7 +14,7 @@ from PIL import Image
 
 from cyclegan_ms.config import DataConfig
 from cyclegan_ms.data.domains import Domain, MindRecordDomain, load_readable
-from cyclegan_ms.data.images import to_chw
+from cyclegan_ms.data.images import at_least, fitted, to_chw
 from cyclegan_ms.errors import UserError
 
 __all__ = ["UnpairedStream", "augment", "create_dataset", "epoch_steps", "iterate"]
@@ -30,7 +30,7 @@ class UnpairedStream:
     Args:
         domain_a: images of A.
         domain_b: images of B.
-        config: load_size, crop_size, flip and batch_size are used.
+        config: sizes, preprocess, flip and batch_size are used.
         seed: seed of order and augmentation.
         epochs: length of the stream.
         start: number of the first pair to hand out, to go on where an earlier stream ended.
@@ -121,15 +121,14 @@ def epoch_steps(domain_a: Sized, domain_b: Sized, per_step: int) -> int:
 
 
 def augment(image, config: DataConfig, rng: np.random.Generator) -> np.ndarray:
-    """Resize to load_size, crop crop_size at random, mirror half of the time.
+    """Resize as `data.preprocess` says, crop crop_size at random, mirror half of the time.
 
     Takes a Pillow image, or an array (C, H, W), which is not resized; returns (C, S, S) in [-1, 1].
     """
     size = config.crop_size
     if isinstance(image, Image.Image):
         assert config.load_size is not None  # filled in by DataConfig
-        full = (config.load_size, config.load_size)
-        pixels = to_chw(image.resize(full, Image.Resampling.BICUBIC))
+        pixels = at_least(to_chw(fitted(image, config.load_size, config.preprocess)), size)
     else:
         pixels = image
     top, left = (int(rng.integers(extent - size + 1)) for extent in pixels.shape[1:])

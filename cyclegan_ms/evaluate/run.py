@@ -93,7 +93,7 @@ def measure(there, back, real: np.ndarray) -> tuple[Translation, dict[str, float
 def evaluate(
     run, config: Config, features=None, steps: int = classifier.STEPS
 ) -> tuple[dict, dict[str, list[Case]]]:
-    """Compute all metrics of a run's generators on all test images, resized to data.crop_size.
+    """Compute all metrics of a run's generators on all test images, at data.crop_size.
 
     Everything is per direction, for the test images of its source domain:
 
@@ -158,7 +158,8 @@ def evaluate(
         "checkpoint": shown(run),
         "epoch": specs[0].epoch,
         "data_root": shown(config.data.root),
-        "image_size": images.size,
+        "image_size": config.data.crop_size,
+        "preprocess": config.data.preprocess,
         "directions": directions,
         "mean": mean_of_directions(directions.values()),
         "left_out": sorted(shown(os.path.relpath(path, images.root)) for path in images.left_out),
@@ -224,7 +225,7 @@ class _Images:
     """
 
     def __init__(self, config: Config, least_test: int, least_train: int):
-        self.root, self.size = find_root(config.data.root), config.data.crop_size
+        self.root, self.data = find_root(config.data.root), config.data
         # Where one domain is gray, colour would tell all: everybody sees brightness then.
         self.gray = config.model.channels_a != config.model.channels_b
         self.tests = load_tests(config)
@@ -253,7 +254,7 @@ class _Images:
                     log.warning("left out %s: %s", shown(path), error)
                     self.left_out.add(path)
                 continue
-            yield path, to_square(image, self.size)
+            yield path, to_square(image, self.data)
 
     def training(self, domain: Domain, count: int) -> Iterator[Image.Image]:
         """Yield at most `count` readable training images, spread over the domain."""

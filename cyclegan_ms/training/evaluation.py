@@ -42,8 +42,8 @@ class EpochEvaluation:
         self.path = Path(output) / "evaluation.jsonl"
         if self.every:
             require_skimage()
-            size = config.data.crop_size
-            self.images = [sample_images(tests, size, MOST_IMAGES) for tests in load_tests(config)]
+            tests = load_tests(config)
+            self.images = [sample_images(domain, config.data, MOST_IMAGES) for domain in tests]
 
     def state(self) -> int:
         """Return what a resumed training needs to write the same lines."""

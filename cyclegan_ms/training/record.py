@@ -275,7 +275,7 @@ def _samples(config, domains) -> list[np.ndarray]:
     if not config.train.sample_every:
         return []
     tests = load_sample_tests(config, domains)
-    return [sample_images(domain, config.data.crop_size) for domain in tests]
+    return [sample_images(domain, config.data) for domain in tests]
 
 
 def translate_samples(networks: Networks, samples) -> list[tuple]:

@@ -2,7 +2,6 @@
 
 import os
 import time
-import warnings
 from collections import Counter, deque
 from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -195,7 +194,7 @@ def translate_files(
             result.skipped.append(job.source)
         else:
             todo.append(job)
-    white = _white(todo)
+    white = _white(todo, options.max_megapixels)
     with tqdm(total=len(todo), unit="image", disable=not progress, dynamic_ncols=True) as bar:
         loaded = _read_ahead(translator, todo, options, white)
         done = 0
@@ -213,14 +212,12 @@ def translate_files(
     return result
 
 
-def _white(jobs):
+def _white(jobs, max_megapixels):
     """Return what is white in the pictures of 32 bits among the inputs: the same for all."""
-    deep = DeepPictures()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of large ones: `options.max_megapixels` decides
-        for job in jobs:
-            with suppress(OSError, MemoryError), pillow_errors(), open_image(job.source) as image:
-                deep.note(job.source, image)
+    deep = DeepPictures(max_megapixels)
+    for job in jobs:
+        with suppress(OSError, MemoryError), pillow_errors(), open_image(job.source) as image:
+            deep.note(job.source, image)
     return deep.settle("--input")
 
 

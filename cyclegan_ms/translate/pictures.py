@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from cyclegan_ms.data.formats import open_image, pillow_errors
+from cyclegan_ms.data.formats import check_megapixels, open_image, pillow_errors
 from cyclegan_ms.data.images import convert_image, is_deep, white_of
 from cyclegan_ms.files import atomic_path
 from cyclegan_ms.translate.belongings import Belongings, read_belongings, save_options
@@ -57,22 +57,13 @@ def open_picture(
     Raises:
         OSError: it cannot be read or decoded, or is too large.
     """
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # ours is checked instead
-    try:
-        with pillow_errors(), open_image(path) as file:
-            megapixels = file.width * file.height / 1e6
-            if 0 < max_megapixels < megapixels:
-                raise OSError(
-                    f"{file.width}x{file.height} pixels, more than --max_megapixels "
-                    f"{max_megapixels:g}"
-                )
-            reduced = is_deep(file) or _is_deep_color(file)
-            file.load()
-            upright, belongings, notes = read_belongings(file)
-            image, alpha = split_alpha(upright, channels, white_of(file, white))
-            frames = _frames(file)
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
+    with pillow_errors(), open_image(path) as file:
+        check_megapixels(file, max_megapixels, "--max_megapixels")
+        reduced = is_deep(file) or _is_deep_color(file)
+        file.load()
+        upright, belongings, notes = read_belongings(file)
+        image, alpha = split_alpha(upright, channels, white_of(file, white))
+        frames = _frames(file)
     if reduced:
         notes.append("reduced to 8 bits")
     if frames != 1:
