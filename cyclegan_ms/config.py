@@ -121,6 +121,9 @@ class ModelConfig:
     """Number of channels of domain B"""
     init_gain: PositiveFloat = 0.02
     """Standard deviation of the initial weights"""
+    upsample: Literal["transposed", "resize"] = "transposed"
+    """How generators double height and width: by transposed convolutions, as in the paper, or by
+    resizing before a convolution, which leaves no grid in the picture"""
 
 
 @dataclass(frozen=True)
@@ -164,14 +167,16 @@ class TrainConfig:
     save_every: PositiveInt = _resumable(OnResume.ALWAYS, 20)
     """Number of epochs between generators that are kept"""
     sample_every: NonNegativeInt = _resumable(OnResume.ALWAYS, 1)
-    """Number of epochs between sample pictures of test images; 0 draws none"""
+    """Number of epochs between sample pictures of test images, which are also drawn with a state
+    within an epoch; 0 draws none"""
     evaluate_every: NonNegativeInt = _resumable(OnResume.ALWAYS, 0)
-    """Number of epochs between evaluations on test images, which also keep the generators with the
-    best cycle (needs scikit-image); 0 makes none"""
+    """Number of epochs between evaluations on test images, which also keep the generators whose
+    translations are nearest to the target domain (needs scikit-image); 0 makes none"""
     keep: PositiveInt = _resumable(OnResume.ALWAYS, 2)
     """Number of complete states to keep"""
     state_minutes: NonNegativeFloat = _resumable(OnResume.ALWAYS, 15.0)
-    """Age in minutes at which the last state is renewed within an epoch"""
+    """Age in minutes at which the last state is renewed within an epoch, with generators and
+    pictures"""
     tensorboard: bool = _resumable(OnResume.ALWAYS, False)
     """Write metrics and sample pictures for TensorBoard too (needs tensorboardX)"""
 
@@ -247,6 +252,7 @@ class Config:
             "train.decay_epochs": (train.decay_epochs, 0),
             "loss.gan": (self.loss.gan, "lsgan"),
             "model.init_gain": (self.model.init_gain, 0.02),
+            "model.upsample": (self.model.upsample, "transposed"),
             "device.amp": (self.device.amp, "O0"),
         }
         for key, (value, needed) in fixed.items():

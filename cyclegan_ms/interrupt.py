@@ -1,7 +1,7 @@
-"""SIGINT and SIGTERM noted, so that a program can finish what it is at, or end cleanly.
+"""SIGINT, SIGTERM and SIGHUP noted: a program can finish what it is at, or end cleanly.
 
-MindSpore takes both over: SIGTERM when a data pipeline starts, SIGINT whenever a graph runs, and
-its handlers end the process.
+MindSpore takes two of them over: SIGTERM when a data pipeline starts, SIGINT whenever a graph runs,
+and its handlers end the process.
 """
 
 import _thread
@@ -12,12 +12,18 @@ import threading
 
 __all__ = ["CAN_WAIT", "StopRequest", "has_ended"]
 
-_NUMBERS = (signal.SIGINT, signal.SIGTERM)
-
 CAN_WAIT = hasattr(signal, "pthread_sigmask") and hasattr(signal, "sigwait")
 """Whether signals can be kept from other handlers here: not on Windows."""
 
 _watches: list["StopRequest"] = []
+
+
+def _numbers() -> list[signal.Signals]:
+    """List the signals that ask for an end. `nohup` has SIGHUP ignored, and so it stays."""
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    return numbers
 
 
 def has_ended() -> None:
@@ -25,6 +31,15 @@ def has_ended() -> None:
     for watch in _watches:
         with watch.lock:
             watch.raising, watch.words = False, ""
+
+
+def _let_go_of_a_closed_terminal():
+    """Write nowhere from here on, if the terminal is gone: writing to it would be an error."""
+    for descriptor in (1, 2):
+        try:
+            os.write(descriptor, b"")
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
 
 
 class StopRequest:
@@ -39,31 +54,37 @@ class StopRequest:
         self.before: dict = {}
 
     def watch(self, words: str = "") -> None:
-        """Take both signals over, before NumPy and MindSpore are imported; for programs.
+        """Take the signals over, before NumPy and MindSpore are imported; for programs.
 
         They are blocked in this thread, and so in all that it starts later (NumPy's and
         MindSpore's), and taken from the queue by a thread that waits for them: no other handler can
         run any more. The first signal is noted, and answered with `words`, if any; a second one
-        ends the process at once. Where the system has no such queue, a signal ends the process as
-        it would have without.
+        ends the process at once, but for SIGHUP, of which a terminal that is closed may send more
+        than one. Where the system has no such queue, a signal ends the process as it would have
+        without.
         """
         self.words = words
         if not CAN_WAIT:
             return
-        signal.pthread_sigmask(signal.SIG_BLOCK, _NUMBERS)
+        numbers = _numbers()
+        signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
         self.watching = True
         _watches.append(self)
-        threading.Thread(target=self._wait, name="signals", daemon=True).start()
+        threading.Thread(target=self._wait, args=(numbers,), name="signals", daemon=True).start()
 
-    def _wait(self):
-        number = signal.Signals(signal.sigwait(_NUMBERS))
+    def _wait(self, numbers):
+        number = signal.Signals(signal.sigwait(numbers))
         with self.lock:
             self.caught, raising, words = number, self.raising, self.words
+        if signal.SIGHUP in numbers:
+            _let_go_of_a_closed_terminal()
         if words:
             print(words, file=sys.stderr)
         if raising:
             _thread.interrupt_main()
-        os._exit(128 + signal.sigwait(_NUMBERS))
+        while (second := signal.sigwait(numbers)) == signal.SIGHUP:
+            _let_go_of_a_closed_terminal()
+        os._exit(128 + second)
 
     def interrupt(self) -> None:
         """Turn a signal, also one that came before, into a KeyboardInterrupt.
@@ -94,7 +115,7 @@ class StopRequest:
         graph, but sends SIGTERM to its own process, which is noted here.
         """
         if not self.watching and threading.current_thread() is threading.main_thread():
-            for number in _NUMBERS:
+            for number in _numbers():
                 self.before[number] = signal.signal(number, self._note)
 
     def _note(self, number, frame):

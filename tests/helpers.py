@@ -61,6 +61,9 @@ GENERATORS = {
     for shared in ((True, False) if variant == "tutorial" else (False,))
     for a, b in ((3, 3), (3, 1), (1, 3))
 }
+GENERATORS["paper-resize-3to1"] = GeneratorSpec(
+    "a2b", ("a", "b"), 3, 1, width=4, blocks=2, upsample="resize"
+)
 """Every kind of generator that can be built, small: all variants, colour and gray."""
 
 

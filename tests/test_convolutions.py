@@ -8,7 +8,7 @@ import mindspore as ms
 from mindspore import nn
 
 from cyclegan_ms.config import ModelConfig
-from cyclegan_ms.model.convolutions import Conv2d, Conv2dTranspose
+from cyclegan_ms.model.convolutions import Conv2d, Conv2dTranspose, Nearest, ResizeConv2d
 from cyclegan_ms.model.kernels import POINTS, Unrolled, Winograd, transforms
 from cyclegan_ms.model.operators import plain_operators
 from cyclegan_ms.training.cyclegan import build_networks
@@ -78,6 +78,45 @@ def test_values_and_gradients_transposed(mode, rng, same, n, height, width):
     plain = nn.Conv2dTranspose(12, 10, 3, 2, **padding, **start)
     ours = Conv2dTranspose(12, 10, same=same, **start)
     compare(ours, plain, rng.normal(size=(n, 12, height, width)), rng)
+
+
+class PlainResize(nn.Cell):
+    """The three steps of `ResizeConv2d` by MindSpore's own layers, as in most PyTorch models."""
+
+    def __init__(self, c_in, c_out, **start):
+        super().__init__(auto_prefix=False)
+        self.pad, self.conv = nn.ReflectionPad2d(1), nn.Conv2d(c_in, c_out, 3, **start)
+
+    def construct(self, x):
+        x = x.repeat_interleave(2, 2).repeat_interleave(2, 3)
+        return self.conv(self.pad(x))
+
+
+@pytest.mark.parametrize("n,height,width", [(1, 6, 8), (3, 5, 7), (1, 2, 1)])
+def test_values_and_gradients_resized(mode, rng, n, height, width):
+    start = {"has_bias": True, "bias_init": "normal", "weight_init": "normal"}
+    ours = ResizeConv2d(12, 10, **start)
+    plain = PlainResize(12, 10, pad_mode="valid", **start)
+    x = rng.normal(size=(n, 12, height, width))
+    compare(ours, plain, x, rng)
+    with plain_operators():
+        elsewhere = ResizeConv2d(12, 10, **start)
+    assert elsewhere.method is None
+    for mine, theirs in zip(elsewhere.trainable_params(), plain.trainable_params()):
+        mine.set_data(theirs)
+    x = ms.Tensor(x.astype(np.float32))
+    assert relative(elsewhere(x), plain(x)) < 1e-6
+
+
+def test_resized_by_hand():
+    """[[1, 2]] doubled is two rows of 1 1 2 2; mirrored, 1 1 1 2 2 2 in four rows."""
+    assert Nearest()(ms.Tensor([[[[1.0, 2.0]]]])).asnumpy().tolist() == [[[[1, 1, 2, 2]] * 2]]
+    cell = ResizeConv2d(1, 1, has_bias=True, bias_init="zeros")
+    weight = np.zeros((1, 1, 3, 3), np.float32)
+    weight[0, 0, 1, 0], weight[0, 0, 0, 2] = 10, 1  # the left neighbour, and above to the right
+    cell.weight.set_data(ms.Tensor(weight))
+    y = cell(ms.Tensor([[[[1.0, 2.0]]]]))
+    assert y.asnumpy().round(5).tolist() == [[[[11, 12, 12, 22]] * 2]]
 
 
 def test_gradient_by_hand():

@@ -445,6 +445,7 @@ def test_the_page_shows_them(finished):
         "cycle SSIM": lambda row: f"{row['ssim']:.3f}",
         "identity L1, by the other generator": lambda row: f"{row['idt_l1']:.3f}",
         "inverted, %": lambda row: f"{100 * row['inverted']:.1f}",
+        "distance of patches to the target&#x27;s": lambda row: f"{row['patch_distance']:.3f}",
     }
     rows = [f"<th>{name}</th>" for name in ("epoch", *shown)]
     for row in read_metrics(finished[2] / "evaluation.jsonl"):
@@ -464,13 +465,13 @@ def test_the_page_without_any(finished, tmp_path):
 def test_the_best_generators_are_a_run_folder(finished):
     run = finished[2]
     rows = read_metrics(run / "evaluation.jsonl")
-    best = min(rows, key=lambda row: row["cycle_l1"])
+    best = min(rows, key=lambda row: row["patch_distance"])
     for direction in ("a2b", "b2a"):
         assert Translator.load(run / "best", direction).spec.epoch == best["epoch"]
     assert (run / "best" / "config.yaml").read_text() == (run / "config.yaml").read_text()
 
 
-def test_only_a_lower_cycle_is_better(finished, tmp_path):
+def test_only_what_is_nearer_to_the_target_is_better(finished, tmp_path):
     """The generators that are there are no better than themselves, but than worse ones."""
     model, config, _ = finished
     evaluation = EpochEvaluation(config, tmp_path)
@@ -479,9 +480,12 @@ def test_only_a_lower_cycle_is_better(finished, tmp_path):
     assert evaluation.end_epoch(model.networks, 2, 14)
     assert not evaluation.end_epoch(model.networks, 4, 28)
     row = read_metrics(tmp_path / "evaluation.jsonl")[0]
-    worse = json.dumps({**row, "cycle_l1": row["cycle_l1"] + 0.1})
-    (tmp_path / "evaluation.jsonl").write_text(worse + "\n")
+    worse = {**row, "patch_distance": row["patch_distance"] + 0.1, "cycle_l1": 0.0}
+    (tmp_path / "evaluation.jsonl").write_text(json.dumps(worse) + "\n")
     assert evaluation.end_epoch(model.networks, 6, 42)
+    del row["patch_distance"]  # a line of an earlier version
+    (tmp_path / "evaluation.jsonl").write_text(json.dumps(row) + "\n")
+    assert evaluation.end_epoch(model.networks, 8, 56)
 
 
 def test_resumed_lines_are_the_straight_ones(finished, tmp_path):
@@ -494,7 +498,7 @@ def test_resumed_lines_are_the_straight_ones(finished, tmp_path):
     with open(run / "evaluation.jsonl", "a") as file:
         file.write('{"epoch": 6, "cycle')
     rows = read_metrics(straight / "evaluation.jsonl")
-    if rows[1]["cycle_l1"] < rows[0]["cycle_l1"]:  # to be written again
+    if rows[1]["patch_distance"] < rows[0]["patch_distance"]:  # to be written again
         shutil.rmtree(run / "best")
     train(config, run, resume=True)
     lines = (run / "evaluation.jsonl").read_bytes()

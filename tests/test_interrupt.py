@@ -3,6 +3,7 @@
 import fcntl
 import os
 import pty
+import signal
 import subprocess
 import sys
 import termios
@@ -14,6 +15,8 @@ from PIL import Image
 
 from cyclegan_ms.model.spec import GeneratorSpec
 from cyclegan_ms.training import train
+from cyclegan_ms.training.progress import read_metrics
+from cyclegan_ms.training.state import load_state
 from cyclegan_ms.weights.checkpoint import save_generator
 
 
@@ -140,6 +143,44 @@ def test_a_command_without_anything_to_finish(name, seconds, finished, tmp_path)
     if status:  # else it was quicker
         assert status == 130 and text.endswith("interrupted\n")
         assert not list(tmp_path.iterdir())
+
+
+def test_a_training_saves_when_its_terminal_is_closed(finished, tmp_path):
+    run = tmp_path / "run"
+    terminal = Terminal(
+        "train", "--config", finished / "config.yaml", "--output", run, "--train.epochs", 400,
+        "--train.state_minutes", 0,
+    )  # fmt: skip
+    terminal.wait_for(lambda: (run / "checkpoints" / "latest").exists())
+    os.close(terminal.end)
+    assert terminal.process.wait(60) == 129
+    step = load_state(run / "checkpoints").facts["step"]
+    assert step > 1 and read_metrics(run / "metrics.jsonl")[-1]["step"] <= step
+
+
+WATCHED = """
+import os, signal, time
+from cyclegan_ms.interrupt import StopRequest
+
+stop = StopRequest()
+stop.watch("finishing")
+for _ in range(2):
+    os.kill(os.getpid(), signal.SIGHUP)
+    time.sleep(0.2)
+print("alive", int(stop.caught or 0))
+"""
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("ignored, said", [(False, "finishing\nalive 1\n"), (True, "alive 0\n")])
+def test_a_closed_terminal_ends_nothing_at_once_and_nohup_ignores_it(ignored, said):
+    """A terminal that is closed may send more than one SIGHUP."""
+    handler = signal.SIG_IGN if ignored else signal.SIG_DFL
+    done = subprocess.run(
+        [sys.executable, "-c", WATCHED], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, cwd=ROOT, preexec_fn=lambda: signal.signal(signal.SIGHUP, handler),
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, said)
 
 
 def test_a_training_stopped_before_its_first_state_leaves_a_folder_to_begin_in(finished, tmp_path):

@@ -29,6 +29,7 @@ from cyclegan_ms.training import train
 from cyclegan_ms.training.progress import read_metrics
 from cyclegan_ms.training.run_folder import RunFolder
 from cyclegan_ms.training.state import TrainingState, load_state, save_state
+from cyclegan_ms.weights.checkpoint import load_generator
 
 ROOT = Path(__file__).parents[1]
 
@@ -359,6 +360,21 @@ def test_generators_are_written_before_the_state_of_their_epoch(six_steps):
         assert file.stat().st_mtime_ns <= (state / "facts.json").stat().st_mtime_ns
 
 
+def test_generators_and_pictures_come_with_the_states_of_a_long_epoch(straight, tmp_path):
+    run, seen = tmp_path / "run", []
+
+    def look(row):
+        if row["step"] == 2:  # of 3; a state is saved after every step
+            seen.extend(str(path.relative_to(run)) for path in run.rglob("*.*"))
+            seen.append(load_generator(run / "g_ab.ckpt")[1].epoch)
+
+    config = config_for(straight[0], state_minutes=0.0, log_every=1, max_steps=3, sample_every=1)
+    train(config, run, on_line=look)
+    assert {"g_ab.ckpt", "g_ba.ckpt", "samples/epoch_0001.png", "index.html", 1} <= set(seen)
+    assert not any("epoch_0001/" in str(it) for it in seen)  # kept when the epoch has ended
+    assert (run / "checkpoints" / "epoch_0001" / "g_ab.ckpt").is_file()
+
+
 def test_lost_metrics_and_leftovers_do_not_disturb(early, go_on):
     """As after a power failure: lines lost, half-written files about."""
     metrics = early / "metrics.jsonl"
@@ -386,7 +402,7 @@ def test_dry_run_of_a_resume_checks_the_changes(straight, early):
 
 
 def start_training(root, run, *arguments, **options):
-    config = config_for(root, epochs=80, decay_epochs=40, state_minutes=0.0, keep=2)
+    config = config_for(root, epochs=30, decay_epochs=15, state_minutes=0.0, keep=2)
     path = run.with_suffix(".yaml")
     if not path.exists():
         save_config(config, path)
@@ -398,7 +414,9 @@ def start_training(root, run, *arguments, **options):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("number,status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    "number,status", [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 def test_signals_finish_the_step_save_and_say_how_to_go_on(
     straight, compiled, tmp_path, number, status
 ):
@@ -483,7 +501,7 @@ def test_twenty_kills_at_random_moments(straight, compiled, tmp_path):
     process = start_training(root, run, env=compiled)
     _, error = process.communicate(timeout=300)
     assert process.returncode == 0, error
-    assert load_state(run / "checkpoints").facts["step"] == 240
+    assert load_state(run / "checkpoints").facts["step"] == 90
 
     whole = tmp_path / "whole"
     train(load_config(tmp_path / "run.yaml"), whole)

@@ -17,7 +17,7 @@ from cyclegan_ms.config import Config
 from cyclegan_ms.data.domains import Domain, find_root, load_split, load_tests, to_square
 from cyclegan_ms.data.images import from_chw, resized_chw
 from cyclegan_ms.errors import UserError
-from cyclegan_ms.evaluate import classifier, distances
+from cyclegan_ms.evaluate import classifier, distances, patches
 from cyclegan_ms.evaluate.features import FeatureNetwork
 from cyclegan_ms.evaluate.metrics import (
     IMAGE_METRICS,
@@ -41,6 +41,7 @@ log = logging.getLogger(__name__)
 METRICS = (
     Metric("images", "test images", "d", averaged=False),
     *IMAGE_METRICS,
+    patches.METRIC,
     *classifier.METRICS,
     *distances.METRICS,
 )

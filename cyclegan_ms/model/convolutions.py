@@ -5,10 +5,10 @@ from functools import cache
 import mindspore as ms
 from mindspore import nn, ops
 
-from cyclegan_ms.model.kernels import method_for, transposed_method_for
+from cyclegan_ms.model.kernels import method_for, resized_method_for, transposed_method_for
 from cyclegan_ms.model.operators import for_cpu, pictures
 
-__all__ = ["Conv2d", "Conv2dTranspose"]
+__all__ = ["Conv2d", "Conv2dTranspose", "Nearest", "ResizeConv2d"]
 
 
 @cache
@@ -90,5 +90,41 @@ class Conv2dTranspose(_OnCpu, nn.Conv2dTranspose):
     def construct(self, x: ms.Tensor) -> ms.Tensor:
         if self.method is None or x.dtype != ms.float32:
             return super().construct(x)
+        y = self.method(x, self.weight)
+        return ops.bias_add(y, self.bias) if self.adds_bias else y
+
+
+class Nearest(nn.Cell):
+    """Double height and width by repeating each pixel: (N, C, H, W) to (N, C, 2H, 2W)."""
+
+    def construct(self, x: ms.Tensor) -> ms.Tensor:
+        n, c, h, w = x.shape
+        x = ops.stack((x, x), 4).reshape(n, c, h, 2 * w)
+        return ops.stack((x, x), 3).reshape(n, c, 2 * h, 2 * w)
+
+
+class ResizeConv2d(_OnCpu, nn.Conv2d):
+    """`Nearest`, mirror padding by 1, and a 3x3 convolution: (N, C, H, W) to (N, C', 2H, 2W).
+
+    Every pixel is made of equally many weights, where a transposed convolution lays a grid over the
+    picture (Odena et al. 2016).
+
+    Args:
+        in_channels: C.
+        out_channels: C'.
+        normalised: as for `Conv2d`.
+        **kwargs: as `nn.Conv2d` takes them.
+    """
+
+    def __init__(self, in_channels, out_channels, *, normalised=False, **kwargs):
+        super().__init__(in_channels, out_channels, 3, pad_mode="valid", **kwargs)
+        self.adds_bias = self.has_bias and not normalised
+        self.enlarge, self.pad = Nearest(), nn.ReflectionPad2d(1)
+        form = (in_channels, out_channels, pictures())
+        self.use(_the(resized_method_for, *form) if for_cpu() else None)
+
+    def construct(self, x: ms.Tensor) -> ms.Tensor:
+        if self.method is None or x.dtype != ms.float32:
+            return super().construct(self.pad(self.enlarge(x)))
         y = self.method(x, self.weight)
         return ops.bias_add(y, self.bias) if self.adds_bias else y

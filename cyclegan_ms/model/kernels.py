@@ -19,7 +19,7 @@ from mindspore import nn, ops
 
 from cyclegan_ms.model.operators import Pictures
 
-__all__ = ["kind_of", "method_for", "transposed_method_for"]
+__all__ = ["kind_of", "method_for", "resized_method_for", "transposed_method_for"]
 
 
 SMALL = 64 * 64
@@ -73,6 +73,11 @@ def transposed_method_for(
 ) -> nn.Cell | None:
     """Return what `method_for` does, for a transposed 3x3 convolution: see `StridedTranspose`."""
     return None if pictures == "small" else StridedTranspose(c_in, c_out, padding)
+
+
+def resized_method_for(c_in: int, c_out: int, pictures: Pictures) -> nn.Cell | None:
+    """Return what `method_for` does, for a 3x3 convolution of an enlarged map: see `Enlarged`."""
+    return None if pictures == "small" else Enlarged(c_in, c_out)
 
 
 FEW = 8
@@ -358,9 +363,7 @@ class Strided(_Unrolling):
         super().__init__(c_in, c_out, kernel, 2, padding)
         self.phases = ops.Conv2D(4 * c_in, 2, pad_mode="pad", pad=1)
         self.phases_of = _constant(_phases(kernel))
-        self.pair, self.tile = _constant(np.eye(2)[None]), ops.Tile()
-        self.products_a = ops.BatchMatMul(transpose_a=True)
-        self.split_rows, self.join_columns = ops.Split(1, 2), ops.Concat(3)
+        self.interleave = _Interleave()
 
     def construct(self, x, weight):
         return self.plain(x, weight)
@@ -371,17 +374,34 @@ class Strided(_Unrolling):
 
     def transposed(self, y, weight, height, width):
         """Apply the transposed convolution: (N, C', h, w) to (N, C, height, width)."""
-        n, h, c_in = y.shape[0], y.shape[2] + 1, self.c_in
+        c_in = self.c_in
         kernels = self.reshape(weight, (self.c_out * c_in, self.kernel * self.kernel))
         kernels = self.reshape(self.product_b(kernels, self.phases_of), (self.c_out, c_in, 4, 4))
         kernels = self.transpose(kernels, (2, 1, 0, 3))
         kernels = self.reshape(kernels, (4 * c_in, self.c_out, 2, 2))
+        return self.interleave(self.phases(y, kernels), self.padding, height, width)
+
+
+class _Interleave(nn.Cell):
+    """Lay out pixels of even and odd rows and columns, (N, 4 C, h, w), as one picture.
+
+    It begins at the second row and column for `padding` 1, and is cut to (N, C, height, width).
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.reshape, self.slice, self.tile = ops.Reshape(), ops.Slice(), ops.Tile()
+        self.pair, self.products_a = _constant(np.eye(2)[None]), ops.BatchMatMul(transpose_a=True)
+        self.split_rows, self.join_columns = ops.Split(1, 2), ops.Concat(3)
+
+    def construct(self, x, padding, height, width):
         # Columns' phase, rows' phase and channel; the phases are then put beside each other.
-        x = self.reshape(self.phases(y, kernels), (n, 2, -1))
-        x = self.reshape(self.products_a(x, self.tile(self.pair, (n, 1, 1))), (n, 2, c_in * h, -1))
+        n, c, rows = x.shape[0], x.shape[1] // 4, x.shape[2]
+        x = self.reshape(x, (n, 2, -1))
+        x = self.reshape(self.products_a(x, self.tile(self.pair, (n, 1, 1))), (n, 2, c * rows, -1))
         x = self.join_columns(self.split_rows(x))
-        x = self.reshape(x, (n, c_in, 2 * h, -1))
-        return self.slice(x, (0, 0, self.padding, self.padding), (n, c_in, height, width))
+        x = self.reshape(x, (n, c, 2 * rows, -1))
+        return self.slice(x, (0, 0, padding, padding), (n, c, height, width))
 
 
 def _phases(kernel):
@@ -419,3 +439,47 @@ class StridedTranspose(Strided):
 
     def bprop(self, y, weight, out, dout):
         return self.plain(dout, weight), self.by_weight(dout, y)
+
+
+class Enlarged(nn.Cell):
+    """A map of twice the size, by its nearest neighbours, mirrored at its edges and convolved 3x3.
+
+    Pixels of even and odd rows and columns of the result are four convolutions of the small map by
+    2x2 sums of the weights: (N, C, h, w) and (C', C, 3, 3) to (N, C', 2h, 2w).
+    """
+
+    def __init__(self, c_in: int, c_out: int):
+        super().__init__()
+        self.c_in, self.c_out = c_in, c_out
+        self.phases_of, self.convolve = _constant(_sums()), Unrolled(c_in, 4 * c_out, 2, 0)
+        self.interleave, self.product_b = _Interleave(), ops.MatMul(transpose_b=True)
+        self.reshape, self.transpose = ops.Reshape(), ops.Transpose()
+        # Of the large map the second row is mirrored: the same as the small map's first.
+        self.repeat_edges = ops.MirrorPad("SYMMETRIC")
+        self.one_on_each_side = ms.Tensor([[0, 0], [0, 0], [1, 1], [1, 1]], ms.int64)
+
+    def construct(self, x, weight):
+        height, width = 2 * x.shape[2], 2 * x.shape[3]
+        kernels = self.reshape(weight, (self.c_out * self.c_in, 9))
+        kernels = self.reshape(
+            self.product_b(kernels, self.phases_of), (self.c_out, self.c_in, 4, 4)
+        )
+        kernels = self.transpose(kernels, (2, 0, 1, 3))
+        kernels = self.reshape(kernels, (4 * self.c_out, self.c_in, 2, 2))
+        phases = self.convolve(self.repeat_edges(x, self.one_on_each_side), kernels)
+        return self.interleave(phases, 1, height, width)
+
+
+def _sums():
+    """Return which weights of a 3x3 kernel meet the same pixel of the small map: (16, 9).
+
+    A 2x2 window over two rows of it makes the large map's row between them (phase 0), which sees
+    the upper one twice, and the row after that (phase 1), which sees the lower one twice.
+    """
+    rows = {(0, 0): (0, 1), (0, 1): (2,), (1, 0): (0,), (1, 1): (1, 2)}  # phase and window
+    chosen = np.zeros((2, 2, 2, 2, 3, 3), np.float32)  # columns' and rows' phase, window
+    for phase_x, phase_y, y, x in np.ndindex(2, 2, 2, 2):
+        for row in rows[phase_y, y]:
+            for column in rows[phase_x, x]:
+                chosen[phase_x, phase_y, y, x, row, column] = 1
+    return chosen.reshape(16, 9)

@@ -16,7 +16,7 @@ import mindspore as ms
 from mindspore import nn, ops
 from mindspore.ops.operations import _grad_ops
 
-from cyclegan_ms.model.convolutions import Conv2d, Conv2dTranspose
+from cyclegan_ms.model.convolutions import Conv2d, Conv2dTranspose, Nearest, ResizeConv2d
 from cyclegan_ms.model.operators import for_cpu, for_pictures
 
 __all__ = [
@@ -334,6 +334,29 @@ class Upsampling(Window):
         return graph.node("ConvTranspose", operands, strides=[2, 2], pads=pads)
 
 
+class Repetition(Window):
+    """Every pixel twice, in both directions."""
+
+    cheap = True
+
+    def shape(self, channels, height, width):
+        return channels, 2 * height, 2 * width
+
+    def source(self, region):
+        y0, y1, x0, x1 = region
+        return y0 // 2, (y1 + 1) // 2, x0 // 2, (x1 + 1) // 2
+
+    def compute(self, values, region):
+        y0, y1, x0, x1 = region
+        values = values.repeat(2, 1).repeat(2, 2)
+        return values[:, y0 % 2 :, x0 % 2 :][:, : y1 - y0, : x1 - x0]
+
+    def to_onnx(self, graph: OnnxGraph, x: str) -> str:
+        scales = graph.constant(np.array([1, 1, 2, 2], np.float32))
+        how = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric"}
+        return graph.node("Resize", [x, "", scales], nearest_mode="floor", **how)
+
+
 def _operands(graph, cell, x):
     return [x, graph.weight(cell.weight), *([graph.weight(cell.bias)] if cell.has_bias else [])]
 
@@ -373,6 +396,7 @@ _KINDS: dict[type, Callable[[nn.Cell], Layer]] = {
     Conv2d: Convolution,
     nn.Conv2dTranspose: Upsampling,
     Conv2dTranspose: Upsampling,
+    Nearest: lambda cell: Repetition(),
     InstanceNorm: lambda cell: Normalisation(cell.channels, EPSILON),
     nn.BatchNorm2d: lambda cell: Normalisation(cell.num_features, float(cell.eps), cell),
     nn.ReLU: lambda cell: Pointwise("Relu", _leaky(0)),
@@ -396,6 +420,8 @@ def layers_of(cell: nn.Cell | Layer) -> list[Layer]:
     kind = type(cell)
     if kind in _KINDS:
         return [_KINDS[kind](cell)]
+    if kind is ResizeConv2d:
+        return [*layers_of(cell.enlarge), *layers_of(cell.pad), Convolution(cell)]
     if kind is nn.SequentialCell:
         parts = list(cell)
     elif "parts" in vars(kind):

@@ -5,6 +5,7 @@ reading only and wrapped in `stop_gradient`, for a plain `nn.TrainOneStepCell` w
 the sum. `terms` of a cell names what it is made of: curves, page and terminal show what is there.
 """
 
+import math
 from dataclasses import dataclass
 
 import mindspore as ms
@@ -41,6 +42,9 @@ class LeastSquares(nn.Cell):
     Mao et al. 2017, as in the CycleGAN paper, section 4. Logits are (N, 1, h, w).
     """
 
+    won = 2 * 0.02
+    """`for_discriminator` of one that is off by 0.14 on every image, with nothing left to teach."""
+
     def for_generator(self, fake: ms.Tensor) -> ms.Tensor:
         """Return how far the logits of fakes are from real."""
         distance = fake - 1.0
@@ -57,6 +61,9 @@ class CrossEntropy(nn.Cell):
     CycleGAN paper, equation 1; the generator's is the non-saturating form of Goodfellow et al.
     2014, section 3. Logits are (N, 1, h, w).
     """
+
+    won = -2 * math.log(1 - math.sqrt(0.02))
+    """`for_discriminator` of one that gives every image a probability that is off by 0.14."""
 
     def for_generator(self, fake: ms.Tensor) -> ms.Tensor:
         """Return how far the logits of fakes are from real."""
@@ -212,6 +219,8 @@ class DiscriminatorLoss(nn.Cell):
         self.d_a, self.d_b = d_a, d_b
         self.adversarial = adversarial
         self.weight = weight
+        # Below this, a discriminator's term says that it has won.
+        self.won = weight * adversarial.won
         self.terms = [
             Term(f"d_{domain}", "d", "adversarial", f"discriminator of {domain.upper()}")
             for domain in "ab"

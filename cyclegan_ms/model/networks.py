@@ -8,7 +8,7 @@ import mindspore as ms
 from mindspore import nn
 from mindspore.common.initializer import Normal
 
-from cyclegan_ms.model.convolutions import Conv2d, Conv2dTranspose
+from cyclegan_ms.model.convolutions import Conv2d, Conv2dTranspose, ResizeConv2d
 from cyclegan_ms.model.layers import Fork, InstanceNorm, Join, Layer, ReLU, Tanh
 
 __all__ = ["PatchGANDiscriminator", "ResNetGenerator", "ResidualBlock"]
@@ -23,9 +23,8 @@ def _conv(c_in, c_out, kernel, stride=1, padding=0, *, gain, normalised=True):
     return Conv2d(c_in, c_out, kernel, stride, padding, **_start(gain, normalised))
 
 
-def _upsample(c_in, c_out, *, gain):
-    """Double height and width: (N, c_in, H, W) to (N, c_out, 2H, 2W)."""
-    return Conv2dTranspose(c_in, c_out, **_start(gain))
+UPSAMPLE = {"transposed": Conv2dTranspose, "resize": ResizeConv2d}
+"""Ways to double height and width, (N, C, H, W) to (N, C', 2H, 2W), by name."""
 
 
 class ResidualBlock(nn.Cell):
@@ -72,6 +71,7 @@ class ResNetGenerator(nn.Cell):
         width: channels after the first convolution (64 in the paper).
         blocks: residual blocks, each with weights of its own (the paper: 9, or 6 at 128 pixels).
         init_gain: standard deviation of the initial weights.
+        upsample: one of `UPSAMPLE`; the paper's is transposed.
 
     Input (N, in_channels, H, W) in [-1, 1], H and W multiples of 4 and at least 8.
     Output (N, out_channels, H, W) in (-1, 1).
@@ -87,11 +87,12 @@ class ResNetGenerator(nn.Cell):
         width: int = 64,
         blocks: int = 9,
         init_gain: float = 0.02,
+        upsample: str = "transposed",
     ):
         super().__init__()
         if min(in_channels, out_channels, width, blocks) < 1:
             raise ValueError("in_channels, out_channels, width and blocks must be at least 1")
-        w, gain = width, init_gain
+        w, gain, larger = width, init_gain, UPSAMPLE[upsample]
         residual = [ResidualBlock(4 * w, gain)]
         residual += [ResidualBlock(4 * w, gain, residual[0]) for _ in range(blocks - 1)]
         self.model = nn.SequentialCell(
@@ -106,10 +107,10 @@ class ResNetGenerator(nn.Cell):
             InstanceNorm(4 * w),
             ReLU(),
             *residual,
-            _upsample(4 * w, 2 * w, gain=gain),  # (N, 2w, H/2, W/2)
+            larger(4 * w, 2 * w, **_start(gain)),  # (N, 2w, H/2, W/2)
             InstanceNorm(2 * w),
             ReLU(),
-            _upsample(2 * w, w, gain=gain),  # (N, w, H, W)
+            larger(2 * w, w, **_start(gain)),  # (N, w, H, W)
             InstanceNorm(w),
             ReLU(),
             nn.ReflectionPad2d(3),

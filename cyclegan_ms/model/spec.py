@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from mindspore import nn
 
 from cyclegan_ms.errors import UserError
-from cyclegan_ms.model.networks import PatchGANDiscriminator, ResNetGenerator
+from cyclegan_ms.model.networks import UPSAMPLE, PatchGANDiscriminator, ResNetGenerator
 from cyclegan_ms.model.tutorial import TutorialDiscriminator, TutorialGenerator
 
 __all__ = ["GeneratorSpec", "build_discriminator"]
@@ -32,6 +32,8 @@ class GeneratorSpec:
     """side of the images it was trained on, in pixels"""
     epoch: int = 0
     """number of epochs it was trained for"""
+    upsample: str = "transposed"
+    """how it doubles height and width"""
 
     @classmethod
     def of(
@@ -105,6 +107,8 @@ class GeneratorSpec:
             return f"direction {str(self.direction)[:40]!r} is neither a2b nor b2a"
         if self.variant not in ("paper", "tutorial"):
             return f"variant {str(self.variant)[:40]!r} is neither paper nor tutorial"
+        if self.upsample not in UPSAMPLE or (self.variant, self.upsample) == ("tutorial", "resize"):
+            return f"upsample {str(self.upsample)[:40]!r} is not known"
         if type(self.shared_blocks) is not bool:
             return "shared_blocks is neither true nor false"
         words = [name for name in self.domains if isinstance(name, str) and name]
@@ -141,7 +145,7 @@ class GeneratorSpec:
         shape = (self.in_channels, self.out_channels, self.width, self.blocks)
         if self.variant == "tutorial":
             return TutorialGenerator(*shape, self.shared_blocks)
-        return ResNetGenerator(*shape, init_gain)
+        return ResNetGenerator(*shape, init_gain, self.upsample)
 
 
 def build_discriminator(variant: str, channels: int, width: int, init_gain: float) -> nn.Cell:

@@ -5,10 +5,13 @@ import logging
 import os
 from pathlib import Path
 
+import numpy as np
+
 from cyclegan_ms.config import Config
 from cyclegan_ms.data.domains import load_tests, sample_images
 from cyclegan_ms.errors import TrainingStopped
 from cyclegan_ms.evaluate.metrics import mean_metrics, require_skimage
+from cyclegan_ms.evaluate.patches import METRIC, patch_distance
 from cyclegan_ms.evaluate.run import mean_of_directions, measure
 from cyclegan_ms.training.cyclegan import Networks
 from cyclegan_ms.training.progress import drop_lines, read_metrics
@@ -25,9 +28,9 @@ class EpochEvaluation:
     """The cheap metrics of some epochs of a training, a line each of RUN/evaluation.jsonl.
 
     They are the `image_metrics` of up to 50 test images per domain, spread over it, as means per
-    source domain (`cycle_l1_a`, ...) and over both (`cycle_l1`). The best epoch so far is the one
-    with the lowest `cycle_l1`. That does not tell whether translations look like the target domain
-    (generators that change nothing have 0), which only pictures and `evaluate` can.
+    source domain (`cycle_l1_a`, ...) and over both (`cycle_l1`), and the `patch_distance` of the
+    translations to the target domain. The best epoch so far is the one where that is lowest: the
+    cycle, which generators that change nothing have perfect, says nothing of the target domain.
 
     Args:
         config: train.evaluate_every, data and model are used.
@@ -63,16 +66,17 @@ class EpochEvaluation:
         if not self.every or epoch % self.every:
             return False
         directions = ((networks.g_ab, networks.g_ba), (networks.g_ba, networks.g_ab))
-        means = [
-            mean_metrics(measure(there, back, real)[1] for real in images)
-            for (there, back), images in zip(directions, self.images)
-        ]
+        means = []
+        for (there, back), images, targets in zip(directions, self.images, self.images[::-1]):
+            translations, rows = zip(*(measure(there, back, real) for real in images))
+            fakes = np.stack([it.fake for it in translations])
+            means.append({**mean_metrics(rows), METRIC.key: patch_distance(fakes, targets)})
         both = mean_of_directions(means)
         row = {"epoch": epoch, "step": step, **both}
         for letter, values in zip("ab", means):
             row |= {f"{name}_{letter}": value for name, value in values.items()}
         earlier = read_metrics(self.path) if self.path.exists() else []
-        best = all(both["cycle_l1"] < line["cycle_l1"] for line in earlier)
+        best = all(both[METRIC.key] < line[METRIC.key] for line in earlier if METRIC.key in line)
         try:
             with open(self.path, "ab") as file:
                 file.write(json.dumps(row).encode() + b"\n")
@@ -84,5 +88,5 @@ class EpochEvaluation:
                 f"Earlier states are whole: make room, and go on with --resume"
             ) from error
         text = "  ".join(f"{name} {value:.3f}" for name, value in both.items())
-        log.info("test images  %s%s", text, "  (best cycle so far)" if best else "")
+        log.info("test images  %s%s", text, "  (best so far)" if best else "")
         return best

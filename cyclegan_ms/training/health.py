@@ -11,17 +11,21 @@ __all__ = ["Health"]
 
 log = logging.getLogger(__name__)
 
+UNCHANGED = 0.02
+"""Mean difference of values in [-1, 1], 2.5 of 255 levels, that nobody sees."""
+
 
 class Health:
     """Watches losses and sample pictures of a training.
 
     Args:
+        low: discriminator loss below which its generator has nothing to learn from, `won` of a
+            `DiscriminatorLoss`: 0.02 for least squares, halved, where one that cannot tell real
+            from fake has 0.25.
         window: number of steps for which a discriminator's loss must stay low to be reported.
-        low: discriminator loss below which its generator has nothing to learn from; a discriminator
-            that cannot tell real from fake has 0.25 (least squares, halved).
     """
 
-    def __init__(self, window: int = 300, low: float = 0.02):
+    def __init__(self, low: float, window: int = 300):
         self.low = low
         self.recent: dict[str, deque[float]] = {
             name: deque(maxlen=window) for name in ("d_a", "d_b")
@@ -35,8 +39,8 @@ class Health:
             if len(values) == values.maxlen and max(values) < self.low:
                 self._warn(
                     name,
-                    f"step {step}: {name} has stayed below {self.low} for {len(values)} steps: its "
-                    f"discriminator has won and the generator learns little; more varied images, "
+                    f"step {step}: {name} has stayed below {self.low:.2g} for {len(values)} steps: "
+                    f"its discriminator has won and the generator learns little; more varied images, "
                     f"or a larger train.pool_size, may help",
                 )
 
@@ -49,6 +53,12 @@ class Health:
                 f"{name} inverts its input (correlation {mean:.2f}): a known dead end of early "
                 f"training; start again with another train.seed or a larger "
                 f"loss.lambda_identity",
+            )
+        if real.shape == fake.shape and np.abs(fake - real).mean() < UNCHANGED:
+            self._warn(
+                f"{name} changes nothing",
+                f"{name} gives its input back, and so has a perfect cycle: it has learnt nothing "
+                f"of its target domain; train longer, or lower loss.lambda_identity",
             )
         # How much the pictures of a set differ from one another, pixel by pixel.
         spread = [float(np.std(x, axis=0).mean()) for x in (real, fake)]

@@ -58,7 +58,7 @@ class Recorder(Protocol):
         """Return whether this worker wants the step kept."""
 
     def keep(self, step: int) -> None:
-        """Save the state, and at the end of an epoch generators and samples."""
+        """Save the state, generators and samples; evaluate at the end of an epoch."""
 
     def __enter__(self): ...
 
@@ -154,7 +154,6 @@ class Record:
         self.images = fingerprint(*domains)
         self.bar = sys.stderr.isatty() if progress is None else progress
         self.on_line = on_line
-        self.health = Health()
         self.saved_at = time.monotonic()
         self.closing = ExitStack()
 
@@ -179,6 +178,7 @@ class Record:
         }  # fmt: skip
         self.everything = Everything.of(model, journals)
         self.curves = Curves()
+        self.health = Health(model.discriminator_loss.won)
         if state:
             self.everything.restore(state)
             self.curves.read(self.folder.metrics)
@@ -216,17 +216,19 @@ class Record:
         return old or self.schedule.ends_epoch(step) or step == self.schedule.last
 
     def keep(self, step: int) -> None:
-        """Save the state. At the end of an epoch, first evaluate, save generators and samples.
+        """Save the state, generators and samples. At the end of an epoch, evaluate before.
 
-        The state comes last: whatever ends the program before, a resumed training makes the
-        generators and samples of this epoch again.
+        There the state comes last: whatever ends the program before, a resumed training makes the
+        generators and samples of this epoch again. Within an epoch it comes first: whoever stops
+        the program may not have the patience for pictures. Other workers wait for the state, and
+        hardly for anything else.
 
         Raises:
             TrainingStopped: something cannot be written.
         """
-        schedule, networks = self.schedule, self.model.networks
+        schedule = self.schedule
         epoch, ends = schedule.epoch(step), schedule.ends_epoch(step)
-        best = ends and self.evaluation.end_epoch(networks, epoch, step)
+        best = ends and self.evaluation.end_epoch(self.model.networks, epoch, step)
         facts = {
             "step": step,
             **self.everything.written(),
@@ -238,10 +240,13 @@ class Record:
             # Not part of the state: a longer run goes on here.
             self.progress.write_line(epoch, step, schedule.rate(step))
             self.progress.end_epoch(epoch, schedule.epochs)
-        if ends or step == schedule.last:
-            self.folder.save_generators(networks, epoch, best)
-            self._report(step)
-        self.folder.save_state(self.everything.capture(facts))
+        state_first = not ends and step < schedule.last and self.device.workers == 1
+        if state_first:
+            self.folder.save_state(self.everything.capture(facts))
+        self.folder.save_generators(self.model.networks, epoch, best, ends or step == schedule.last)
+        self._report(step)
+        if not state_first:
+            self.folder.save_state(self.everything.capture(facts))
         self.saved_at = time.monotonic()
         self.progress.restart_clock()
 
@@ -254,8 +259,9 @@ class Record:
     def _report(self, step):
         """Draw samples, curves and page. No failure here ends a training: none is worth one."""
         epoch, every = self.schedule.epoch(step), self.config.train.sample_every
+        passed_over = self.schedule.ends_epoch(step) and step < self.schedule.last
         try:
-            if self.samples and (step == self.schedule.last or epoch % every == 0):
+            if self.samples and not (passed_over and epoch % every):
                 cycles = translate_samples(self.model.networks, self.samples)
                 for name, (real, fake, _) in zip(("g_ab", "g_ba"), cycles):
                     self.health.watch_samples(name, real, fake)

@@ -80,14 +80,20 @@ class RunFolder:
         states = 1 if state else config.train.keep + 1  # the others are there already
         return states * one_state + (kept + 2) * generators + pictures + 20e6
 
-    def save_generators(self, networks: Networks, epoch: int, best: bool) -> None:
+    def save_generators(self, networks: Networks, epoch: int, best: bool, whole: bool) -> None:
         """Write both generators, and again if this epoch is to be kept or is the best.
+
+        Args:
+            networks: the networks.
+            epoch: the epoch that they are in.
+            best: whether it is the best so far.
+            whole: whether it ends here.
 
         Raises:
             TrainingStopped: they cannot be written.
         """
         folders = [self.path]
-        if epoch % self.config.train.save_every == 0:
+        if whole and epoch % self.config.train.save_every == 0:
             folders.append(self.states / f"epoch_{epoch:04d}")
         if best:
             folders.append(self.path / "best")

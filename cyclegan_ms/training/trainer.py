@@ -48,7 +48,7 @@ def train(
 
     Raises:
         UserError: images, folder, disk or device are not as needed; before the first step.
-        TrainingStopped: diverged, interrupted by SIGINT or SIGTERM, or out of memory or disk.
+        TrainingStopped: diverged, interrupted by a signal, or out of memory or disk.
     """
     output = Path(output)
     try:

@@ -85,7 +85,10 @@ class Translator:
             files = [checkpoint / name for name in FILES.values()]
             missing = [path.name for path in files if not path.is_file()]
             if missing:
-                raise UserError(f"{checkpoint}: not a finished run, it has no {missing[0]}")
+                raise UserError(
+                    f"{checkpoint}: no run with generators, it has no {missing[0]}; a training "
+                    f"writes it after its first epoch or train.state_minutes"
+                )
         else:
             files = [checkpoint]
         found = [read_engine(path, direction if direction in FILES else None) for path in files]

@@ -333,6 +333,11 @@ def export_pytorch(checkpoint, path) -> GeneratorSpec:
     generator, spec = load_generator(checkpoint)
     if spec.variant != "paper":
         raise UserError(f"{checkpoint}: the tutorial variant has no counterpart in PyTorch")
+    if spec.upsample != "transposed":
+        raise UserError(
+            f"{checkpoint}: model.upsample {spec.upsample} has no counterpart in the PyTorch "
+            f"reference; export.py writes it as ONNX"
+        )
     values = {name: p.asnumpy() for name, p in generator.parameters_and_names()}
     note = {"direction": spec.direction, "domains": " ".join(spec.domains)}
     ending = path.suffix.lower()
