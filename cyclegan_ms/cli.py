@@ -182,6 +182,10 @@ def _dry_run(config: Config, output: Path, resume: bool) -> None:
 
         require_skimage()
         load_tests(config)
+    if config.train.init_from and not resume:
+        from cyclegan_ms.training.start import read_start
+
+        read_start(config)
     workers = launched_workers()
     steps = epoch_steps(a, b, config.data.batch_size * workers)
     if resume:

@@ -168,11 +168,11 @@ def find_shipped(kind: str) -> Path:
     """Return the folder of files that come with the package.
 
     Args:
-        kind: `configs` or `sample`.
+        kind: `configs`, `sample` or `pretrained`.
 
     A wheel brings them inside the package; a checkout has them at its top, outside of it.
     """
     package = Path(__file__).resolve().parent
-    outside = {"configs": package.parent / "configs", "sample": package.parent / "data/sample"}
+    outside = package.parent if kind == "configs" else package.parent / "data"
     inside = package / "shipped" / kind
-    return inside if inside.is_dir() else outside[kind]
+    return inside if inside.is_dir() else outside / kind

@@ -46,6 +46,10 @@ class Metric:
     averaged: bool = True
     """whether the mean over both directions makes sense"""
 
+    def text(self, values: dict) -> str:
+        """Return its value as it is shown; a dash where there is none."""
+        return format(values[self.key] * self.factor, self.form) if self.key in values else "-"
+
 
 @dataclass(frozen=True)
 class Translation:

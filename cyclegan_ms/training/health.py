@@ -40,8 +40,8 @@ class Health:
                 self._warn(
                     name,
                     f"step {step}: {name} has stayed below {self.low:.2g} for {len(values)} steps: "
-                    f"its discriminator has won and the generator learns little; more varied images, "
-                    f"or a larger train.pool_size, may help",
+                    f"its discriminator has won and the generator learns little; more varied "
+                    f"images, or a larger train.pool_size, may help",
                 )
 
     def watch_samples(self, name: str, real: np.ndarray, fake: np.ndarray) -> None:

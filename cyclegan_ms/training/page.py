@@ -4,6 +4,7 @@ import html
 from pathlib import Path
 from string import Template
 
+from cyclegan_ms.evaluate import patches
 from cyclegan_ms.evaluate.metrics import IMAGE_METRICS
 from cyclegan_ms.files import atomic_path
 from cyclegan_ms.model.losses import Term
@@ -58,11 +59,11 @@ def _evaluations(path):
     rows = read_metrics(path) if path.exists() else []
     if not rows:  # also in a file from which a resume has dropped all lines
         return ""
-    shown = [metric for metric in IMAGE_METRICS if metric.label and metric.key in rows[0]]
+    metrics = (*IMAGE_METRICS, patches.METRIC)
+    shown = [metric for metric in metrics if metric.label and metric.key in rows[-1]]
     lines = [table_row("th", ("epoch", *(metric.label for metric in shown)))]
     lines += [
-        table_row("td", (r["epoch"], *(format(r[m.key] * m.factor, m.form) for m in shown)))
-        for r in rows
+        table_row("td", (row["epoch"], *(metric.text(row) for metric in shown))) for row in rows
     ]
     return f"<h2>Metrics of test images</h2>\n<table>{''.join(lines)}</table>"
 

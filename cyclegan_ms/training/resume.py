@@ -105,14 +105,14 @@ def load_resumable(
             for values in (state.facts["config"], config_values(config))
         )
         # First: a changed setting, such as a width, is not the state's fault.
-        check_changes(state.facts, config, images, before == now, workers)
+        check_changes(state.facts, config, images, before == now, output, workers)
         return misfit(state)
 
     return load_state(Path(output) / "checkpoints", fault)
 
 
 def check_changes(
-    facts: dict, config: Config, images: str, same_rates: bool, workers: int = 1
+    facts: dict, config: Config, images: str, same_rates: bool, output, workers: int = 1
 ) -> None:
     """Compare a saved state with what it is to be resumed as; log the differences.
 
@@ -124,6 +124,7 @@ def check_changes(
         config: the configuration to go on with.
         images: fingerprint of the images to go on with.
         same_rates: whether the steps already done had the learning rates of `config`.
+        output: the run folder.
         workers: number of workers that share a step from now on.
 
     Raises:
@@ -143,9 +144,15 @@ def check_changes(
     rules = resume_rules()
     refused = {key for key in changed if rules.get(key) not in same}
     if any(rules.get(key) is OnResume.SAME_RATES for key in refused):
+        run = shlex.quote(str(output))
+        more = config.train.epochs - before["train.epochs"]
         raise UserError(
             "--resume cannot change train.epochs or train.decay_epochs so: the learning rate of "
-            f"steps already done would have been another (at step {facts['step']})"
+            f"steps already done would have been another (at step {facts['step']}).\n"
+            f"A training with a schedule of its own goes on from these weights:\n"
+            f"{program('train')} --config {run}/config.yaml --output {run}_2 "
+            f"--train.init_from {run} --train.epochs {more if more > 0 else config.train.epochs} "
+            f"--train.decay_epochs null"
         )
     if refused:
         listed = ", ".join(f"{key} ({before[key]} -> {after[key]})" for key in sorted(refused))

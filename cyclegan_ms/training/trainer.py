@@ -17,6 +17,7 @@ from cyclegan_ms.training.memory import ADVICE, is_shortage
 from cyclegan_ms.training.record import Recorder, open_record
 from cyclegan_ms.training.resume import load_resumable, resume_command
 from cyclegan_ms.training.schedule import Schedule
+from cyclegan_ms.training.start import read_start
 from cyclegan_ms.training.state import Everything
 from cyclegan_ms.training.tensorboard import require_tensorboard
 
@@ -76,6 +77,10 @@ def _train(config, output, resume, progress, stop, on_line):
         root = str(root.resolve())
         config = replace(config, data=replace(config.data, root=root))
     domains = load_split(config, "train")
+    start_with = None if resume else read_start(config)
+    if start_with:
+        where_from = replace(config.train, init_from=str(start_with.source))
+        config = replace(config, train=where_from)
     where = config.device
     device = setup_device(where.target, where.mode, where.id, config.train.seed, join=True)
     check_precision(where.amp, device.target)
@@ -88,6 +93,8 @@ def _train(config, output, resume, progress, stop, on_line):
         networks = build_networks(config.model, config.data.batch_pixels)
         model = CycleGAN(networks, config, schedule.rates, device, per_epoch)
         state = None
+        if start_with:
+            start_with.fill(networks)
         if resume:
             misfit = Everything.of(model, {}).misfit
             state = load_resumable(config, output, domains, device.workers, misfit)
