@@ -19,6 +19,7 @@ from typing import Any, Literal, get_args, get_type_hints
 import yaml
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 from jsonargparse.typing import (
+    ClosedUnitInterval,
     NonNegativeFloat,
     NonNegativeInt,
     OpenUnitInterval,
@@ -128,10 +129,7 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Losses
-
-    Every key but `gan` is handed to the generators' loss under its own name.
-    """
+    """Losses"""
 
     gan: Literal["lsgan", "vanilla"] = "lsgan"
     """Adversarial loss: least squares (lsgan) or cross-entropy (vanilla)"""
@@ -141,6 +139,8 @@ class LossConfig:
     """Weight of the cycle from B to A and back to B"""
     lambda_identity: NonNegativeFloat = 0.5
     """Weight of the identity terms relative to the cycle's; 0 also saves their time"""
+    diff_augment: bool = False
+    """Show discriminators everything in other colours, moved and in part, for few pictures"""
 
 
 @dataclass(frozen=True)
@@ -156,6 +156,9 @@ class TrainConfig:
     """Adam's learning rate for all four networks"""
     beta1: OpenUnitInterval = 0.5
     """Adam's decay rate of the mean gradient"""
+    ema: ClosedUnitInterval = 0.0
+    """Decay of an exponential average of both generators, such as 0.999, which pictures, files and
+    evaluations are of; 0 keeps none"""
     pool_size: NonNegativeInt = 50
     """Number of past fakes that a discriminator is shown again; 0 shows only the newest"""
     seed: NonNegativeInt = 0
@@ -230,6 +233,8 @@ class Config:
             )
         if train.seed >= 2**32:
             raise UserError(f"train.seed must be less than 2**32, not {train.seed}")
+        if train.ema == 1:
+            raise UserError("train.ema 1 would never average anything; 0.999 is usual")
         if train.decay_epochs is None:
             train = replace(train, decay_epochs=train.epochs // 2)
         if model.blocks is None:
@@ -254,6 +259,8 @@ class Config:
             "train.pool_size": (train.pool_size, 0),
             "train.decay_epochs": (train.decay_epochs, 0),
             "loss.gan": (self.loss.gan, "lsgan"),
+            "loss.diff_augment": (self.loss.diff_augment, False),
+            "train.ema": (train.ema, 0),
             "model.init_gain": (self.model.init_gain, 0.02),
             "model.upsample": (self.model.upsample, "transposed"),
             "device.amp": (self.device.amp, "O0"),

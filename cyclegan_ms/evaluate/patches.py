@@ -36,7 +36,7 @@ def patch_distance(x: np.ndarray, y: np.ndarray) -> float:
         y: (M, C, S, S), the target.
     """
     rng = np.random.default_rng(0)
-    levels = []
+    levels: list[float] = []
     while True:
         patches_x, patches_y = (_patches(pictures, len(levels)) for pictures in (x, y))
         mean, deviation = (
@@ -52,7 +52,7 @@ def patch_distance(x: np.ndarray, y: np.ndarray) -> float:
         of_x, of_y = (
             np.quantile(values @ directions, quantiles, axis=0) for values in (x_values, y_values)
         )
-        levels.append(np.abs(of_x - of_y).mean())
+        levels.append(float(np.abs(of_x - of_y).mean()))
         if x.shape[2] // 2 < SMALLEST:
             return float(np.mean(levels))
         x, y = _halved(x), _halved(y)
@@ -70,6 +70,7 @@ def _patches(pictures, seed):
 
 def _halved(pictures):
     """Halve the sides, each pixel the mean of four; an odd last row or column is left out."""
-    n, c, height, width = (*pictures.shape[:2], *(side // 2 for side in pictures.shape[2:]))
+    n, c, height, width = pictures.shape
+    height, width = height // 2, width // 2
     even = pictures[:, :, : 2 * height, : 2 * width]
     return even.reshape(n, c, height, 2, width, 2).mean((3, 5))

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import mindspore as ms
 from mindspore import nn, ops
 
+from cyclegan_ms.model.augment import augmented
+
 __all__ = [
     "ADVERSARIAL",
     "CrossEntropy",
@@ -92,6 +94,11 @@ def _both(network, x, y):
     return outputs[: x.shape[0]], outputs[x.shape[0] :]
 
 
+def _seen(x, draws):
+    """Return images as a discriminator sees them."""
+    return x if draws is None else augmented(x, draws)
+
+
 class DirectionLoss(nn.Cell):
     """What both generators minimise for the images of one domain (paper, section 3).
 
@@ -108,8 +115,9 @@ class DirectionLoss(nn.Cell):
             At 0 its forward pass does not exist.
         source: `a` or `b`, the domain of these images; names the terms.
 
-    Input real (N, C, H, W) in [-1, 1]. Outputs the scalar loss, its terms with their weights as a
-    vector in the order of `terms`, and fake.
+    Inputs real (N, C, H, W) in [-1, 1] and, to judge fake `augmented` as drawn, draws (N, 7).
+    Outputs the scalar loss, its terms with their weights as a vector in the order of `terms`, and
+    fake.
     """
 
     def __init__(
@@ -137,13 +145,13 @@ class DirectionLoss(nn.Cell):
             label = f"identity, generator into {source.upper()}"
             self.terms.append(Term(f"idt_{source}", "idt", "identity", label))
 
-    def construct(self, real: ms.Tensor):
+    def construct(self, real: ms.Tensor, draws: ms.Tensor | None = None):
         fake = self.there(real)
         if self.use_identity:
             rec, idt = _both(self.back, fake, real)
         else:
             rec = self.back(fake)
-        adversarial = self.adversarial.for_generator(self.judge(fake))
+        adversarial = self.adversarial.for_generator(self.judge(_seen(fake, draws)))
         values = (adversarial, self.lambda_cycle * _l1(rec, real))
         if self.use_identity:
             identity = self.lambda_identity * self.lambda_cycle * _l1(idt, real)
@@ -165,8 +173,9 @@ class GeneratorLoss(nn.Cell):
         lambda_b: weight of the cycle B to A to B.
         lambda_identity: weight of the identity terms relative to the cycle's.
 
-    Inputs real_a (N, C_a, H, W), real_b (N, C_b, H, W) in [-1, 1]. Outputs the scalar loss, its
-    terms with their weights as one vector in the order of `terms`, and fake_a, fake_b.
+    Inputs real_a (N, C_a, H, W), real_b (N, C_b, H, W) in [-1, 1] and perhaps draws for what d_a
+    and d_b see. Outputs the scalar loss, its terms with their weights as one vector in the order of
+    `terms`, and fake_a, fake_b.
     """
 
     def __init__(
@@ -186,8 +195,8 @@ class GeneratorLoss(nn.Cell):
         pairs = zip(self.of_a.terms, self.of_b.terms)
         self.terms = [term for pair in pairs for term in pair]
 
-    def construct(self, real_a: ms.Tensor, real_b: ms.Tensor):
-        return self.join(self.of_a(real_a), self.of_b(real_b))
+    def construct(self, real_a: ms.Tensor, real_b: ms.Tensor, draws_a=None, draws_b=None):
+        return self.join(self.of_a(real_a, draws_b), self.of_b(real_b, draws_a))
 
     def join(self, outputs_of_a, outputs_of_b):
         """Combine the outputs of both directions."""
@@ -209,8 +218,9 @@ class DiscriminatorLoss(nn.Cell):
         adversarial: the adversarial loss.
         weight: weight of both terms.
 
-    Inputs real_a, fake_a (N, C_a, H, W), real_b, fake_b (N, C_b, H, W) in [-1, 1]; the fakes come
-    from the image pools. Outputs the scalar loss and its terms as one vector in the order of
+    Inputs real_a, fake_a (N, C_a, H, W), real_b, fake_b (N, C_b, H, W) in [-1, 1], the fakes from
+    the image pools, and perhaps draws (N, 7) for each domain, by which both its real images and its
+    fakes are `augmented`. Outputs the scalar loss and its terms as one vector in the order of
     `terms`.
     """
 
@@ -226,7 +236,12 @@ class DiscriminatorLoss(nn.Cell):
             for domain in "ab"
         ]
 
-    def construct(self, real_a: ms.Tensor, real_b: ms.Tensor, fake_a: ms.Tensor, fake_b: ms.Tensor):
+    def construct(
+        self, real_a: ms.Tensor, real_b: ms.Tensor, fake_a: ms.Tensor, fake_b: ms.Tensor,
+        draws_a: ms.Tensor | None = None, draws_b: ms.Tensor | None = None,
+    ):  # fmt: skip
+        real_a, fake_a = _seen(real_a, draws_a), _seen(fake_a, draws_a)
+        real_b, fake_b = _seen(real_b, draws_b), _seen(fake_b, draws_b)
         judged_a = self.adversarial.for_discriminator(*_both(self.d_a, real_a, fake_a))
         judged_b = self.adversarial.for_discriminator(*_both(self.d_b, real_b, fake_b))
         terms = self.weight * ops.stack((judged_a, judged_b))

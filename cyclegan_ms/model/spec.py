@@ -34,6 +34,8 @@ class GeneratorSpec:
     """number of epochs it was trained for"""
     upsample: str = "transposed"
     """how it doubles height and width"""
+    ema: float = 0.0
+    """decay of the average that its weights are; 0 if they are none"""
 
     @classmethod
     def of(
@@ -103,6 +105,8 @@ class GeneratorSpec:
             value = getattr(self, key)
             if type(value) is not int or not least <= value <= most:
                 return f"{key} {str(value)[:40]!r} is not a whole number from {least} to {most}"
+        if not isinstance(self.ema, int | float) or not 0 <= self.ema < 1:
+            return f"ema {str(self.ema)[:40]!r} is not a number from 0 to 1"
         if self.direction not in ("a2b", "b2a"):
             return f"direction {str(self.direction)[:40]!r} is neither a2b nor b2a"
         if self.variant not in ("paper", "tutorial"):

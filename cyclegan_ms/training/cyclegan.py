@@ -1,7 +1,7 @@
 """A CycleGAN in training: four networks, and one step of generators first, then discriminators."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,12 +11,14 @@ from mindspore import nn, ops
 from cyclegan_ms.config import Config, ModelConfig
 from cyclegan_ms.device import Device, watch_workers
 from cyclegan_ms.errors import TrainingStopped
+from cyclegan_ms.model.augment import draw
 from cyclegan_ms.model.image_pool import ImagePool
 from cyclegan_ms.model.kernels import kind_of
 from cyclegan_ms.model.losses import ADVERSARIAL, DiscriminatorLoss, GeneratorLoss
 from cyclegan_ms.model.operators import for_pictures
 from cyclegan_ms.model.spec import GeneratorSpec, build_discriminator
 from cyclegan_ms.training.steps import (
+    Averaging,
     CheckedStep,
     GeneratorStep,
     ScaledStep,
@@ -62,7 +64,28 @@ def build_networks(model: ModelConfig, pixels: int = 0) -> Networks:
 def generator_spec(config: Config, direction: str, epoch: int) -> GeneratorSpec:
     """Describe a generator that was trained with a configuration for `epoch` epochs."""
     data = config.data
-    return GeneratorSpec.of(vars(config.model), direction, data.domains, data.crop_size, epoch)
+    spec = GeneratorSpec.of(vars(config.model), direction, data.domains, data.crop_size, epoch)
+    return replace(spec, ema=config.train.ema)
+
+
+def _copies(networks, config):
+    """Return generators of the same weights, for their averages, beside the same discriminators."""
+    copies = build_networks(config.model, config.data.batch_pixels)
+    for name in ("g_ab", "g_ba"):
+        average = getattr(copies, name)
+        average.update_parameters_name(f"average_{name}.")
+        pairs = zip(average.get_parameters(), getattr(networks, name).get_parameters())
+        for mine, theirs in pairs:
+            mine.set_data(ms.Tensor(theirs.asnumpy()))  # a parameter would share its memory
+    return replace(copies, d_a=networks.d_a, d_b=networks.d_b)
+
+
+def ema_decay(decay: float, steps_done: int) -> float:
+    """Return the decay of an average after so many steps: at first it forgets its start faster.
+
+    min(decay, (1 + n) / (10 + n)), the usual warm-up of moving averages.
+    """
+    return min(decay, (1 + steps_done) / (10 + steps_done))
 
 
 class CycleGAN:
@@ -75,6 +98,9 @@ class CycleGAN:
         device: where to compute; with several workers their gradients are averaged, and the pools
             are one for all, the same in every worker.
         per_epoch: number of steps of an epoch.
+
+    `networks` are trained; `shown` are what pictures and files are of: the same, or with
+    `train.ema` their averages.
     """
 
     def __init__(
@@ -90,8 +116,9 @@ class CycleGAN:
         train, amp = config.train, config.device.amp
         n = Networks(**{name: in_precision(cell, amp) for name, cell in vars(networks).items()})
         adversarial = ADVERSARIAL[config.loss.gan]()
-        weights = {key: value for key, value in vars(config.loss).items() if key != "gan"}
-        self.generator_loss = GeneratorLoss(n.g_ab, n.g_ba, n.d_a, n.d_b, adversarial, **weights)
+        loss = config.loss
+        weights = (loss.lambda_a, loss.lambda_b, loss.lambda_identity)
+        self.generator_loss = GeneratorLoss(n.g_ab, n.g_ba, n.d_a, n.d_b, adversarial, *weights)
         tutorial = config.model.variant == "tutorial"
         # The notebook halves the discriminator loss that it prints, not the one it minimises.
         weight = 1.0 if tutorial else 0.5
@@ -108,6 +135,11 @@ class CycleGAN:
         self.step_d = step_d(self.discriminator_loss, self.optimizer_d).set_train()
         self.pool_a = ImagePool(train.pool_size, [train.seed, 2, 0])
         self.pool_b = ImagePool(train.pool_size, [train.seed, 2, 1])
+        self.seed, self.diff_augment = train.seed, loss.diff_augment
+        self.ema, self.shown = train.ema, networks
+        if self.ema:
+            self.shown = _copies(networks, config)
+            self.average = Averaging(*((it.g_ab, it.g_ba) for it in (self.shown, networks)))
         self.steps_done = 0
 
     def step(self, real_a: np.ndarray, real_b: np.ndarray) -> dict[str, float]:
@@ -121,11 +153,14 @@ class CycleGAN:
             WorkerLost: another worker is gone.
         """
         real_a, real_b = ms.Tensor(real_a), ms.Tensor(real_b)
+        draws = self._draws(len(real_a)) if self.diff_augment else ()
         with watch_workers(self.device.workers):
-            (_, terms_g, fake_a, fake_b), finite_g = self.step_g(real_a, real_b)
+            (_, terms_g, fake_a, fake_b), finite_g = self.step_g(real_a, real_b, *draws)
             pooled_a = self._pooled(self.pool_a, fake_a)
             pooled_b = self._pooled(self.pool_b, fake_b)
-            (_, terms_d), finite_d = self.step_d(real_a, real_b, pooled_a, pooled_b)
+            (_, terms_d), finite_d = self.step_d(real_a, real_b, pooled_a, pooled_b, *draws)
+            if self.ema:
+                self.average(ms.Tensor(1 - ema_decay(self.ema, self.steps_done), ms.float32))
             flags = ops.stack((finite_g, finite_d)).astype(ms.float32)
             # One copy to the host for all: the device has to finish its work for each.
             report = self.device.gather(ops.concat((terms_g, terms_d, flags)).expand_dims(0))
@@ -141,6 +176,12 @@ class CycleGAN:
                 f"Try a lower train.learning_rate, loss.gan lsgan, or look for damaged images."
             )
         return losses
+
+    def _draws(self, count):
+        """Draw how discriminators see this worker's images of A and of B in the next step."""
+        rng = np.random.default_rng([self.seed, 3, self.steps_done])
+        start, everyones = self.device.rank * count, self.device.workers * count
+        return [ms.Tensor(draw(rng, everyones)[start : start + count]) for _ in range(2)]
 
     def _pooled(self, pool, fakes):
         """Pass the fakes of all workers through a pool, and return this worker's part."""

@@ -228,7 +228,7 @@ class Record:
         """
         schedule = self.schedule
         epoch, ends = schedule.epoch(step), schedule.ends_epoch(step)
-        best = ends and self.evaluation.end_epoch(self.model.networks, epoch, step)
+        best = ends and self.evaluation.end_epoch(self.model.shown, epoch, step)
         facts = {
             "step": step,
             **self.everything.written(),
@@ -243,7 +243,7 @@ class Record:
         state_first = not ends and step < schedule.last and self.device.workers == 1
         if state_first:
             self.folder.save_state(self.everything.capture(facts))
-        self.folder.save_generators(self.model.networks, epoch, best, ends or step == schedule.last)
+        self.folder.save_generators(self.model.shown, epoch, best, ends or step == schedule.last)
         self._report(step)
         if not state_first:
             self.folder.save_state(self.everything.capture(facts))
@@ -262,7 +262,7 @@ class Record:
         passed_over = self.schedule.ends_epoch(step) and step < self.schedule.last
         try:
             if self.samples and not (passed_over and epoch % every):
-                cycles = translate_samples(self.model.networks, self.samples)
+                cycles = translate_samples(self.model.shown, self.samples)
                 for name, (real, fake, _) in zip(("g_ab", "g_ba"), cycles):
                     self.health.watch_samples(name, real, fake)
                 grid = cycle_grid(cycles, self.config.data.domains)

@@ -69,8 +69,11 @@ class Everything:
     def of(cls, model: "CycleGAN", journals: dict[str, Journal]) -> "Everything":
         """List what changes in a model and in the files beside it."""
         steps = (model.step_g, model.step_d)
+        averages = {
+            f"average_{name}": getattr(model.shown, name) for name in ("g_ab", "g_ba") if model.ema
+        }
         return cls(
-            networks=vars(model.networks),
+            networks={**vars(model.networks), **averages},
             optimizers={"optimizer_g": model.optimizer_g, "optimizer_d": model.optimizer_d},
             pools={"pool_a": model.pool_a, "pool_b": model.pool_b},
             scalers=[step.scaler for step in steps if hasattr(step, "scaler")],

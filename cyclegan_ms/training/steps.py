@@ -8,7 +8,15 @@ from cyclegan_ms.model.convolutions import Conv2d, Conv2dTranspose, ResizeConv2d
 from cyclegan_ms.model.layers import InstanceNorm, Tanh
 from cyclegan_ms.model.losses import GeneratorLoss
 
-__all__ = ["CheckedStep", "EpochRates", "GeneratorStep", "ScaledStep", "adam", "in_precision"]
+__all__ = [
+    "Averaging",
+    "CheckedStep",
+    "EpochRates",
+    "GeneratorStep",
+    "ScaledStep",
+    "adam",
+    "in_precision",
+]
 
 
 class CheckedStep(nn.TrainOneStepCell):
@@ -43,12 +51,36 @@ class GeneratorStep(CheckedStep):
         )
         self.forward_backward = self.in_turn
 
-    def in_turn(self, real_a, real_b):
-        outputs_a, gradients_a = self.of_a(real_a)
+    def in_turn(self, real_a, real_b, draws_a=None, draws_b=None):
+        outputs_a, gradients_a = self.of_a(real_a, draws_b)
         real_b = ops.depend(real_b, gradients_a)  # else both directions' maps are alive at once
-        outputs_b, gradients_b = self.of_b(real_b)
+        outputs_b, gradients_b = self.of_b(real_b, draws_a)
         gradients = self.each(ops.add, gradients_a, gradients_b)
         return self.network.join(outputs_a, outputs_b), gradients
+
+
+class Averaging(nn.Cell):
+    """Move averages towards weights: a += share (w - a), the exponential moving average.
+
+    Args:
+        averages: cells whose parameters are the averages.
+        cells: cells of the same forms, whose weights are averaged.
+
+    Input `share`, a scalar tensor: 1 minus the decay.
+    """
+
+    def __init__(self, averages, cells):
+        super().__init__(auto_prefix=False)
+        of_all = (
+            ms.ParameterTuple(p for cell in some for _, p in cell.parameters_and_names())
+            for some in (averages, cells)
+        )
+        self.averages, self.weights = of_all
+
+    def construct(self, share):
+        for average, weight in zip(self.averages, self.weights):
+            ops.assign(average, average + share * (weight - average))
+        return share
 
 
 class ScaledStep(nn.TrainOneStepCell):

@@ -79,8 +79,8 @@ def _train(config, output, resume, progress, stop, on_line):
     domains = load_split(config, "train")
     start_with = None if resume else read_start(config)
     if start_with:
-        where_from = replace(config.train, init_from=str(start_with.source))
-        config = replace(config, train=where_from)
+        source = str(start_with.source)
+        config = replace(config, train=replace(config.train, init_from=source))
     where = config.device
     device = setup_device(where.target, where.mode, where.id, config.train.seed, join=True)
     check_precision(where.amp, device.target)
@@ -91,10 +91,10 @@ def _train(config, output, resume, progress, stop, on_line):
     with open_record(*options) as record:
         device.agree()  # nobody goes on before the folder was looked at
         networks = build_networks(config.model, config.data.batch_pixels)
-        model = CycleGAN(networks, config, schedule.rates, device, per_epoch)
-        state = None
         if start_with:
             start_with.fill(networks)
+        model = CycleGAN(networks, config, schedule.rates, device, per_epoch)
+        state = None
         if resume:
             misfit = Everything.of(model, {}).misfit
             state = load_resumable(config, output, domains, device.workers, misfit)
