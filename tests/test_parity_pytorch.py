@@ -99,7 +99,11 @@ def test_learning_rate_at_every_epoch():
     assert learning_rates(2e-4, 200, 100) == pytest.approx(expected, rel=1e-12)
 
 
-@pytest.mark.parametrize("kind,identity,batch", [("lsgan", 0.5, 1), ("vanilla", 0.0, 3)])
+@pytest.mark.parametrize(
+    "mode,kind,identity,batch",
+    [("graph", "lsgan", 0.5, 1), ("graph", "vanilla", 0.0, 3), ("pynative", "lsgan", 0.5, 1)],
+    indirect=["mode"],
+)
 def test_five_training_steps(mode, kind, identity, batch, images):
     """Losses of five steps within 1e-3 relative; after them 98 % of each layer's parameters within
     1e-4, half an Adam step.

@@ -87,25 +87,45 @@ def early(six_steps, tmp_path):
     return shutil.copytree(six_steps, tmp_path / "early")
 
 
-@pytest.fixture(scope="module")
-def compiled(tmp_path_factory):
+def shared_graphs(folder):
     """An environment in which processes share what MindSpore compiles.
 
-    The graphs are the same at every start, and most of what so short a training takes.
+    That is most of what so short a training takes. Only for trainings of the same settings:
+    learning rates and weights of losses are constants of a graph.
     """
-    cache = str(tmp_path_factory.mktemp("cache"))
-    return {**os.environ, "MS_COMPILER_CACHE_ENABLE": "1", "MS_COMPILER_CACHE_PATH": cache}
+    return {**os.environ, "MS_COMPILER_CACHE_ENABLE": "1", "MS_COMPILER_CACHE_PATH": str(folder)}
+
+
+@pytest.fixture(scope="module")
+def in_process(tmp_path_factory):
+    """in_process(*arguments): train as `config_for` says, in a process of its own."""
+    compiled = shared_graphs(tmp_path_factory.mktemp("graphs"))
+
+    def run(*arguments, **options):
+        done = script("train", *arguments, env=compiled, **options)
+        assert done.returncode == 0, done.stderr
+        return done.stderr
+
+    return run
 
 
 @pytest.fixture
-def go_on(compiled):
+def begin(in_process, tmp_path):
+    """begin(config, run): train in a process of its own."""
+
+    def start(config, run, **options):
+        save_config(config, tmp_path / "begin.yaml")
+        return in_process("--config", tmp_path / "begin.yaml", "--output", run, **options)
+
+    return start
+
+
+@pytest.fixture
+def go_on(in_process):
     """go_on(run): resume a run that max_steps ended, in a process of its own."""
 
     def resume(run, **options):
-        how = ("--resume", "--output", run, "--train.max_steps=0")
-        done = script("train", *how, env=compiled, **options)
-        assert done.returncode == 0, done.stderr
-        return done.stderr
+        return in_process("--resume", "--output", run, "--train.max_steps=0", **options)
 
     return resume
 
@@ -113,12 +133,12 @@ def go_on(compiled):
 # In the middle of an epoch, at its border, and after the decay has begun.
 @pytest.mark.parametrize("k", [2, 6, 10])
 def test_k_steps_and_the_rest_in_another_process_are_the_straight_run(
-    straight, early, go_on, tmp_path, k
+    straight, early, begin, go_on, tmp_path, k
 ):
     root, whole = straight
     run = early if k == 6 else tmp_path / "run"
     if k != 6:
-        train(config_for(root, max_steps=k), run)
+        begin(config_for(root, max_steps=k), run)
     said = go_on(run)
     assert f"resumed with train.max_steps {k} -> 0" in said
     assert f"from step {k + 1} of 12" in said
@@ -215,12 +235,11 @@ def test_a_damaged_config_file_does_not_stop_a_resume(damage, straight, early, g
     assert load_config(settings) == load_config(run / "config.yaml")
 
 
-def test_a_run_goes_on_from_another_directory(straight, go_on, tmp_path, monkeypatch):
+def test_a_run_goes_on_from_another_directory(straight, begin, go_on, tmp_path):
     root, run = straight
     (tmp_path / "here").mkdir()
     shutil.copytree(root, tmp_path / "here" / "images")
-    monkeypatch.chdir(tmp_path / "here")
-    train(config_for("images", max_steps=6), "run")
+    begin(config_for("images", max_steps=6), "run", cwd=tmp_path / "here")
     go_on("here/run", cwd=tmp_path)
     assert_identical(run, tmp_path / "here" / "run")
 
@@ -287,7 +306,7 @@ def test_a_full_disk_leaves_the_last_state(tmp_path):
     assert load_state(tmp_path).facts["step"] == 1
 
 
-def test_a_training_that_cannot_save_says_where_and_how_to_go_on(straight, early):
+def test_a_training_that_cannot_save_says_where_and_how_to_go_on(straight, early, go_on):
     root, run = straight
     folder = early / "checkpoints"
     size = (folder / "step_00000006" / "arrays.safetensors").stat().st_size
@@ -295,7 +314,7 @@ def test_a_training_that_cannot_save_says_where_and_how_to_go_on(straight, early
         train(config_for(root), early, resume=True)
     assert str(folder) in str(stop.value) and "--resume" in str(stop.value)
     assert stop.value.status == 1
-    train(config_for(root), early, resume=True)
+    go_on(early)
     assert_identical(run, early)
 
 
@@ -412,6 +431,12 @@ def start_training(root, run, *arguments, **options):
         [*command, *arguments],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options,
     )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory):
+    """For `start_training`."""
+    return shared_graphs(tmp_path_factory.mktemp("graphs"))
 
 
 @pytest.mark.parametrize(

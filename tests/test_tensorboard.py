@@ -36,11 +36,6 @@ def test_metrics_and_pictures(data_root, tmp_path):
     assert pictures and pictures[0].width > 32
 
 
-def test_nothing_unless_wanted(data_root, tmp_path):
-    train(tiny(data_root, max_steps=1), tmp_path / "run")
-    assert not (tmp_path / "run" / "tensorboard").exists()
-
-
 def test_without_tensorboardx(data_root, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
     with pytest.raises(UserError, match=r"pip install tensorboardX"):

@@ -269,6 +269,8 @@ class Record:
                 self.folder.save_samples(grid, epoch)
                 self.board.picture(grid, step)
             rows, terms = self.curves.rows(), self.model.terms
+            if not rows:  # stopped before the first line
+                return
             draw_losses(rows, terms, self.folder.path / "losses.png")
             domains, facts = self.config.data.domains, environment(self.device)
             write_page(self.folder.path, self.curves.last, terms, domains, facts)
