@@ -14,7 +14,14 @@ import pytest
 from helpers import draw_folder, wait_for_state
 from safetensors.numpy import load_file
 
-from cyclegan_ms.config import Config, DataConfig, ModelConfig, TrainConfig, save_config
+from cyclegan_ms.config import (
+    Config,
+    DataConfig,
+    LossConfig,
+    ModelConfig,
+    TrainConfig,
+    save_config,
+)
 from cyclegan_ms.errors import UserError
 from cyclegan_ms.training import train
 from cyclegan_ms.training.state import load_state
@@ -42,10 +49,12 @@ np.savez(f"{sys.argv[2]}-{model.device.rank}.npz", **state.arrays)
 def config_for(root, batch_size, **training):
     """Epochs of 2 steps of 2 images; the rate falls from the second of 3 epochs on."""
     settings = {"epochs": 3, "decay_epochs": 2, "log_every": 1, "max_steps": 5, "sample_every": 0}
+    settings |= {"keep": 20, "state_minutes": 0.0, "ema": 0.5}
     return Config(
         data=DataConfig(str(root), load_size=36, crop_size=32, batch_size=batch_size),
         model=ModelConfig(width=4, blocks=1),
-        train=TrainConfig(**{**settings, "keep": 20, "state_minutes": 0.0, **training}),
+        loss=LossConfig(diff_augment=True),
+        train=TrainConfig(**{**settings, **training}),
     )
 
 
