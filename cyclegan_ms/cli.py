@@ -214,6 +214,12 @@ def prepare_data(argv=None):
     add("--mindrecord", help="file to pack it into")
     add("--load_size", type=PositiveInt, default=286, help="with --folder: size to resize to")
     add("--crop_size", type=PositiveInt, default=256, help="with --folder: size of random crops")
+    add(
+        "--preprocess",
+        default="resize_and_crop",
+        choices=["resize_and_crop", "scale_and_crop", "crop"],
+        help="with --folder: as data.preprocess of a training",
+    )
     args = parser.parse_args(argv)
     if bool(args.name) == bool(args.folder) or bool(args.folder) != bool(args.mindrecord):
         raise UserError("give either --name apple2orange, or --folder DIR and --mindrecord FILE")
@@ -227,7 +233,8 @@ def prepare_data(argv=None):
         print(f"ready: --data.root {root}")
     else:
         sizes = {"load_size": int(args.load_size), "crop_size": int(args.crop_size)}
-        rows = prepare.write_mindrecord(DataConfig(args.folder, **sizes), args.mindrecord)
+        config = DataConfig(args.folder, preprocess=args.preprocess, **sizes)
+        rows = prepare.write_mindrecord(config, args.mindrecord)
         print(f"{rows} pairs packed: --data.root {args.mindrecord}")
 
 
@@ -345,7 +352,10 @@ def evaluate(argv=None):
     missing = [] if settings else ["config.yaml"]
     missing += [name for name in ("g_ab.ckpt", "g_ba.ckpt") if not (run / name).is_file()]
     if missing:
-        raise UserError(f"--checkpoint {run}: not a finished run, it has no {missing[0]}")
+        raise UserError(
+            f"--checkpoint {run}: no run with generators, it has no {missing[0]}; a training "
+            f"writes them after its first epoch or train.state_minutes"
+        )
     config = load_config(settings[0])
     if args.data.root:
         config = replace(config, data=replace(config.data, root=args.data.root))

@@ -6,9 +6,11 @@ and its handlers end the process.
 
 import _thread
 import os
+import select
 import signal
 import sys
 import threading
+from contextlib import suppress
 
 __all__ = ["CAN_WAIT", "StopRequest", "has_ended"]
 
@@ -34,11 +36,11 @@ def has_ended() -> None:
 
 
 def _let_go_of_a_closed_terminal():
-    """Write nowhere from here on, if the terminal is gone: writing to it would be an error."""
+    """Write nowhere from here on, if terminal or reader are gone: writing would be an error."""
     for descriptor in (1, 2):
-        try:
-            os.write(descriptor, b"")
-        except OSError:
+        watched = select.poll()
+        watched.register(descriptor, 0)
+        if any(event & (select.POLLERR | select.POLLHUP) for _, event in watched.poll(0)):
             os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
 
 
@@ -79,7 +81,8 @@ class StopRequest:
         if signal.SIGHUP in numbers:
             _let_go_of_a_closed_terminal()
         if words:
-            print(words, file=sys.stderr)
+            with suppress(OSError):  # nobody may read any more
+                print(words, file=sys.stderr, flush=True)
         if raising:
             _thread.interrupt_main()
         while (second := signal.sigwait(numbers)) == signal.SIGHUP:
@@ -119,14 +122,17 @@ class StopRequest:
                 self.before[number] = signal.signal(number, self._note)
 
     def _note(self, number, frame):
-        self.caught = signal.Signals(number)
-        self.__exit__()
+        self.caught = self.caught or signal.Signals(number)
+        hangup = getattr(signal, "SIGHUP", None)  # of which more than one may come
+        self._put_back([other for other in self.before if other != hangup])
 
     def __enter__(self):
         return self
 
     def __exit__(self, *error):
         """Put back the handlers that `install` replaced."""
-        for number, handler in self.before.items():
-            signal.signal(number, handler or signal.SIG_DFL)
-        self.before = {}
+        self._put_back(list(self.before))
+
+    def _put_back(self, numbers):
+        for number in numbers:
+            signal.signal(number, self.before.pop(number) or signal.SIG_DFL)

@@ -35,7 +35,8 @@ rm -f "$logs"/worker_*.log "$logs"/scheduler.log
 : >"$logs/worker_0.log"
 export GLOG_v=${GLOG_v:-3}  # MindSpore's warnings while it connects are no news
 
-# In a separate session: on Ctrl-C, msrun would kill the workers before they have saved.
+# In a separate session: on Ctrl-C, or where the terminal is closed, msrun would kill the workers
+# before they have saved.
 setsid msrun --worker_num="$workers" --local_worker_num="$workers" \
     --master_port="$port" --log_dir="$logs" --join=True --tail_worker_log=0 \
     "$here/train.py" "$@" >"$logs/msrun.log" 2>&1 &
@@ -47,7 +48,10 @@ stop() {
 }
 trap 'stop 130' INT
 trap 'stop 143' TERM
-(trap '' INT TERM; tail -n +1 -F --pid=$job "$logs/worker_0.log" 2>/dev/null \
+if [ "$(trap -p HUP)" != "trap -- '' SIGHUP" ]; then  # not under nohup
+    trap 'stop 129' HUP
+fi
+(trap '' INT TERM HUP; tail -n +1 -F --pid=$job "$logs/worker_0.log" 2>/dev/null \
     | grep --line-buffered -v -e '\[INFO\] DISTRIBUTED' -e '^$') &
 reader=$!
 

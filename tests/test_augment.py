@@ -119,7 +119,7 @@ def test_real_and_fake_are_changed_alike(rng):
     np.testing.assert_allclose(terms.asnumpy(), expected, rtol=1e-5)
 
 
-def trained(images, steps, workers_draws=False, **loss):
+def trained(images, steps, **loss):
     ms.set_seed(3)
     config = tiny()
     config = replace(config, loss=replace(config.loss, **loss))

@@ -71,7 +71,7 @@ def test_what_a_resume_may_change():
     """Declared beside each key; all others make another training."""
     rules = resume_rules()
     always = {
-        *("data.workers", "device.target", "device.mode", "device.id"),
+        *("data.workers", "train.init_from", "device.target", "device.mode", "device.id"),
         *(f"train.{key}" for key in ("max_steps", "log_every", "save_every", "sample_every")),
         *(f"train.{key}" for key in ("evaluate_every", "keep", "state_minutes", "tensorboard")),
     }

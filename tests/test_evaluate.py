@@ -330,7 +330,7 @@ def test_a_kept_epoch_is_evaluated_with_its_runs_settings(finished, root, tmp_pa
 @pytest.mark.parametrize(
     "changed,words",
     [
-        ({"--checkpoint": "{tmp}"}, "not a finished run, it has no config.yaml"),
+        ({"--checkpoint": "{tmp}"}, "no run with generators, it has no config.yaml; a training"),
         ({"--checkpoint": "{tmp}/none"}, "none: no such file or folder; give the folder of a run"),
         ({"--output": "{tmp}/report.txt"}, "must end in .json"),
         ({"--output": "/proc/nowhere/report.json"}, "--output /proc/nowhere: cannot be written"),

@@ -158,6 +158,55 @@ def test_a_training_saves_when_its_terminal_is_closed(finished, tmp_path):
     assert step > 1 and read_metrics(run / "metrics.jsonl")[-1]["step"] <= step
 
 
+IN_A_PIPE = """
+import os, signal, sys, time
+from cyclegan_ms.interrupt import StopRequest
+
+stop = StopRequest()
+stop.watch("finishing")
+os.close(int(sys.argv[1]))  # the reader is gone
+os.kill(os.getpid(), signal.SIGHUP)
+time.sleep(0.3)
+print("goes nowhere")
+assert stop.caught == signal.SIGHUP
+os.kill(os.getpid(), signal.SIGTERM)  # and a second signal still ends it
+time.sleep(5)
+"""
+
+
+@pytest.mark.quick
+def test_a_pipe_without_a_reader():
+    reader, writer = os.pipe()
+    command = [sys.executable, "-c", IN_A_PIPE, str(reader)]
+    process = subprocess.Popen(command, stdout=writer, stderr=writer, cwd=ROOT, pass_fds=[reader])
+    os.close(reader)
+    os.close(writer)
+    assert process.wait(timeout=4) == 128 + signal.SIGTERM
+
+
+INSTALLED = """
+import os, signal, time
+from cyclegan_ms.interrupt import StopRequest
+
+with StopRequest() as stop:
+    stop.install()
+    for _ in range(2):
+        os.kill(os.getpid(), signal.SIGHUP)
+        time.sleep(0.1)
+    print("alive", int(stop.caught))
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler  # a second ends at once
+assert signal.getsignal(signal.SIGHUP) == signal.SIG_DFL
+"""
+
+
+@pytest.mark.quick
+def test_a_closed_terminal_from_python():
+    done = subprocess.run(
+        [sys.executable, "-c", INSTALLED], capture_output=True, text=True, cwd=ROOT
+    )
+    assert (done.returncode, done.stdout) == (0, "alive 1\n"), done.stderr
+
+
 WATCHED = """
 import os, signal, time
 from cyclegan_ms.interrupt import StopRequest

@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw
 
 from cyclegan_ms.config import Config, DataConfig
 from cyclegan_ms.data.domains import FolderDomain, load_domains, sample_images, to_square
-from cyclegan_ms.data.images import at_least, to_chw
+from cyclegan_ms.data.images import at_least, fitted, to_chw
 from cyclegan_ms.data.stream import UnpairedStream, augment
 from cyclegan_ms.errors import UserError
 
@@ -95,10 +95,14 @@ def test_what_is_smaller_than_the_crop_is_mirrored_at_its_edges():
     assert part.shape == (3, 32, 32) and np.unique(part).size == 1
 
 
-def test_thin_pictures_are_scaled_by_their_shorter_side():
-    strip = Image.new("RGB", (1000, 10), "red")
+def test_of_a_long_strip_the_middle_is_scaled():
+    """A strip of 1 x 5000 pixels would become 36 x 180000."""
+    strip = Image.new("L", (5000, 1), 0)
+    strip.paste(255, (2490, 0, 2510, 1))  # 20 times its width
+    assert fitted(strip, 36, "scale_and_crop").size == (720, 36)
     part = augment(strip, config("scale_and_crop", 36, 32), np.random.default_rng(0))
-    assert part.shape == (3, 32, 32)
+    assert part.shape == (1, 32, 32) and (part == 1).all()
+    assert fitted(Image.new("L", (40, 800)), 20, "scale_and_crop").size == (20, 400)
 
 
 @pytest.mark.parametrize("preprocess", ["resize_and_crop", "scale_and_crop", "crop"])
@@ -131,16 +135,24 @@ def test_large_jpegs_are_decoded_for_the_shorter_side(tmp_path):
     assert sizes["crop"] == (1600, 800)
 
 
+def test_a_mindrecord_file_is_finished(tmp_path):
+    (tmp_path / "x.mindrecord").touch()
+    settings = config("crop", root=str(tmp_path / "x.mindrecord"))
+    with pytest.raises(UserError, match=r"finished images: data\.preprocess crop is for folders"):
+        load_domains(settings, "train")
+
+
 def test_load_size_does_not_matter_without_a_resize():
     assert Config(config("crop", 16, 32)).data.load_size == 16
     with pytest.raises(UserError, match=r"data\.load_size \(16\) is smaller than data\.crop_size"):
         Config(config("scale_and_crop", 16, 32))
 
 
-def test_pictures_above_the_limit_are_left_out_and_named(tmp_path, caplog):
-    """In one line each; Pillow's own warnings, from 89 megapixels on, are not heard."""
-    Image.new("1", (12_000, 10_000)).save(tmp_path / "large.png")
-    Image.new("1", (100, 100)).save(tmp_path / "small.png")
+@pytest.mark.parametrize("kind", ["png", "tif"])
+def test_pictures_above_the_limit_are_left_out_and_named(kind, tmp_path):
+    """Pillow's own warnings, from 89 megapixels on, are not heard, on opening or decoding."""
+    Image.new("1", (12_000, 10_000)).save(tmp_path / f"large.{kind}")
+    Image.new("1", (100, 100)).save(tmp_path / f"small.{kind}")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         domain = FolderDomain(tmp_path, max_megapixels=100)

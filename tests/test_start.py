@@ -11,7 +11,7 @@ from pytorch_reference import Discriminator, Generator
 
 from cyclegan_ms.config import DataConfig, load_config
 from cyclegan_ms.errors import UserError
-from cyclegan_ms.training import train
+from cyclegan_ms.training import start, train
 from cyclegan_ms.training.cyclegan import build_networks
 from cyclegan_ms.training.start import read_start
 from cyclegan_ms.training.state import load_state
@@ -167,17 +167,45 @@ def test_a_training_begins_with_them_and_says_so(run, root, tmp_path, monkeypatc
     assert all(np.abs(before[key] - after[key]).max() < 1e-6 for key in before)  # one tiny step
     assert model.optimizer_g.global_step.asnumpy().item() == 1
     shutil.rmtree(source)
-    config = load_config(tmp_path / "next" / "config.yaml")
-    assert train(config, tmp_path / "next", resume=True).steps_done == 1
+    for settings in (config, load_config(tmp_path / "next" / "config.yaml")):
+        assert train(settings, tmp_path / "next", resume=True).steps_done == 1
+
+
+def test_a_shipped_name(run, root, tmp_path, monkeypatch):
+    """A folder that comes with the package, below the user's own of that name."""
+    shutil.copytree(run, tmp_path / "shipped" / "fruit")
+    monkeypatch.setattr(start, "find_shipped", lambda kind: tmp_path / "shipped")
+    monkeypatch.chdir(tmp_path)
+    assert read_start(configured(root, "fruit")).source == tmp_path / "shipped" / "fruit"
+    shutil.copytree(run, tmp_path / "fruit")
+    assert read_start(configured(root, "fruit")).source == tmp_path / "fruit"
+
+
+def test_generators_of_the_other_direction_are_refused(run, root, tmp_path):
+    shutil.copy(run / "g_ba.ckpt", tmp_path / "g_ab.ckpt")
+    with pytest.raises(UserError, match=r"g_ab\.ckpt: by its description a generator b2a"):
+        read_start(configured(root, tmp_path))
+    config = configured(root, run)
+    config = replace(config, data=replace(config.data, domains=["orange", "apple"]))
+    with pytest.raises(UserError, match=r"its domains are \[apple, orange\], the other way round"):
+        read_start(config)
+
+
+def test_a_file_that_does_not_tell_its_direction(pytorch, root):
+    folder, _ = pytorch
+    (folder / "latest_net_G_A.pth").rename(folder / "latest_net_G.pth")
+    with pytest.raises(UserError, match=r"put it into a folder, as latest_net_G_A\.pth"):
+        read_start(configured(root, folder / "latest_net_G.pth"))
 
 
 def test_the_way_on_after_a_finished_run(run, root, tmp_path):
+    """For the epochs that are missing, with the rate falling as asked for."""
     done = script("train", "--resume", "--output", run, "--train.epochs", 3,
                   "--train.decay_epochs", 3)  # fmt: skip
     assert done.returncode == 2
     command = done.stderr.splitlines()[-1]
     assert f"--config {run}/config.yaml --output {run}_2 --train.init_from {run}" in command
-    assert "--train.epochs 2" in command and command.endswith("--train.decay_epochs null")
+    assert command.endswith("--train.epochs 2 --train.decay_epochs 2 --train.max_steps 0")
     arguments = command.split("train.py ")[1].split()
     done = script("train", *arguments, "--dry_run")
     assert done.returncode == 0, done.stderr

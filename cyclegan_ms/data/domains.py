@@ -17,7 +17,7 @@ from PIL import Image
 
 from cyclegan_ms.config import Config, DataConfig
 from cyclegan_ms.data.formats import file_size, find_images, open_image, pillow_errors, twice
-from cyclegan_ms.data.images import DeepPictures, at_least, fitted, read_image, to_chw
+from cyclegan_ms.data.images import DeepPictures, cut, fitted, read_image
 from cyclegan_ms.errors import UserError, program
 from cyclegan_ms.files import find_shipped
 
@@ -292,6 +292,11 @@ def load_tests(config: Config) -> tuple[Domain, Domain]:
 
 
 def _load_mindrecord(path, config, channels):
+    if config.preprocess != "resize_and_crop":
+        raise UserError(
+            f"data.root {path} is a file of finished images: data.preprocess {config.preprocess} "
+            f"is for folders; {program('prepare_data')} --folder DIR --preprocess makes such a file"
+        )
     columns = ("image_A", "image_B")
     try:
         domains = tuple(MindRecordDomain(path, name, config.max_images) for name in columns)
@@ -361,9 +366,8 @@ def to_square(image: Image.Image | np.ndarray, config: DataConfig) -> np.ndarray
     size = config.crop_size
     if isinstance(image, np.ndarray):
         return image[:, :size, :size]
-    pixels = at_least(to_chw(fitted(image, size, config.preprocess)), size)
-    top, left = ((length - size) // 2 for length in pixels.shape[1:])
-    return np.ascontiguousarray(pixels[:, top : top + size, left : left + size])
+    fit = fitted(image, size, config.preprocess)
+    return np.ascontiguousarray(cut(fit, size, lambda most: most // 2))
 
 
 def sample_images(domain: Domain, config: DataConfig, count: int = 4) -> np.ndarray:

@@ -3,7 +3,6 @@
 import logging
 import os
 import stat
-import threading
 import warnings
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
@@ -34,6 +33,9 @@ Content = TypeVar("Content")
 
 # Cameras and editors write more than Pillow's 1 MiB of text or colour profile into a valid PNG.
 PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
+# Pillow warns from 89 megapixels on and refuses 179, on opening and for some types on decoding too;
+# here every picture is checked against a limit that users can set.
+Image.MAX_IMAGE_PIXELS = None
 
 FORMATS = (
     "AVIF", "BMP", "DIB", "GIF", "HEIF", "ICO", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "SGI",
@@ -126,7 +128,7 @@ def file_size(path) -> int:
 def open_image(path) -> Image.Image:
     """Open a file as a Pillow image that is decoded when it is first used.
 
-    Of any size: whoever decodes it has a limit, `check_megapixels`.
+    Of any size: whoever decodes it checks that, by `check_megapixels`.
 
     Raises:
         OSError: it cannot be read, or is no picture, and what it is instead; Pillow adds exceptions
@@ -135,18 +137,10 @@ def open_image(path) -> Image.Image:
     file_size(path)  # a pipe would be waited for
     if Path(path).suffix.lower() in _RAW:  # many look like TIFF files, and hold a small preview
         raise OSError("a camera's raw file; develop it to TIFF, PNG or JPEG first")
-    with _opening:
-        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # it warns, or raises
-        try:
-            return Image.open(path, formats=_installed())
-        except UnidentifiedImageError:
-            raise OSError(_described(path)) from None
-        finally:
-            Image.MAX_IMAGE_PIXELS = limit
-
-
-_opening = threading.Lock()
-"""Pillow's limit is one for all threads."""
+    try:
+        return Image.open(path, formats=_installed())
+    except UnidentifiedImageError:
+        raise OSError(_described(path)) from None
 
 
 def check_megapixels(image: Image.Image, most: float, key: str) -> None:

@@ -1,7 +1,7 @@
 """Pictures to arrays and back: what is black and white in them, and how they become 8 bits."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,6 +19,7 @@ __all__ = [
     "DeepPictures",
     "at_least",
     "convert_image",
+    "cut",
     "fitted",
     "from_chw",
     "is_deep",
@@ -207,8 +208,8 @@ def fitted(image: Image.Image, side: int, preprocess: str) -> Image.Image:
     Args:
         image: RGB or gray.
         side: side of the square, or length of the shorter side, in pixels.
-        preprocess: `resize_and_crop` squeezes to a square, `scale_and_crop` keeps the shape, `crop`
-            the size.
+        preprocess: `resize_and_crop` squeezes to a square, `scale_and_crop` keeps the shape (see
+            `LONGEST`), `crop` the size.
     """
     if preprocess == "crop":
         return image
@@ -217,8 +218,39 @@ def fitted(image: Image.Image, side: int, preprocess: str) -> Image.Image:
         width = height = side
     else:
         shorter = min(width, height)
+        if max(width, height) > LONGEST * shorter:
+            image = _middle(image, min(width, LONGEST * shorter), min(height, LONGEST * shorter))
+            width, height = image.size
         width, height = (round(length * side / shorter) for length in (width, height))
     return image.resize((width, height), Image.Resampling.BICUBIC)
+
+
+LONGEST = 20
+"""Of a strip that is longer than so many times its width, the middle is scaled: a strip of a few
+pixels' width would fill the memory."""
+
+
+def _middle(image, width, height):
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return image.crop((left, top, left + width, top + height))
+
+
+def cut(image: Image.Image, side: int, choose: Callable[[int], int]) -> np.ndarray:
+    """Cut a square out of a picture, mirrored at its edges where it is smaller.
+
+    Args:
+        image: RGB or gray.
+        side: of the square, in pixels.
+        choose: takes a number n and gives one from 0 to n: the place along an axis, vertical first.
+
+    Returns (C, side, side) in [-1, 1].
+    """
+    if min(image.size) < side:
+        pixels = at_least(to_chw(image), side)
+        top, left = (choose(length - side) for length in pixels.shape[1:])
+        return pixels[:, top : top + side, left : left + side]
+    top, left = choose(image.height - side), choose(image.width - side)
+    return to_chw(image.crop((left, top, left + side, top + side)))
 
 
 def at_least(pixels: np.ndarray, side: int) -> np.ndarray:

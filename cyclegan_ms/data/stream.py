@@ -14,7 +14,7 @@ from PIL import Image
 
 from cyclegan_ms.config import DataConfig
 from cyclegan_ms.data.domains import Domain, MindRecordDomain, load_readable
-from cyclegan_ms.data.images import at_least, fitted, to_chw
+from cyclegan_ms.data.images import cut, fitted
 from cyclegan_ms.errors import UserError
 
 __all__ = ["UnpairedStream", "augment", "create_dataset", "epoch_steps", "iterate"]
@@ -128,12 +128,12 @@ def augment(image, config: DataConfig, rng: np.random.Generator) -> np.ndarray:
     size = config.crop_size
     if isinstance(image, Image.Image):
         assert config.load_size is not None  # filled in by DataConfig
-        pixels = at_least(to_chw(fitted(image, config.load_size, config.preprocess)), size)
+        image = fitted(image, config.load_size, config.preprocess)
+        pixels = cut(image, size, lambda most: int(rng.integers(most + 1)))
     else:
-        pixels = image
-    top, left = (int(rng.integers(extent - size + 1)) for extent in pixels.shape[1:])
+        top, left = (int(rng.integers(extent - size + 1)) for extent in image.shape[1:])
+        pixels = image[:, top : top + size, left : left + size]
     mirror = rng.random() < 0.5
-    pixels = pixels[:, top : top + size, left : left + size]
     if config.flip and mirror:
         pixels = pixels[:, :, ::-1]
     return np.ascontiguousarray(pixels)

@@ -45,7 +45,7 @@ METRICS = (
     *classifier.METRICS,
     *distances.METRICS,
 )
-"""All that a report holds for a direction, in the order of its table."""
+"""All that a report or a line of evaluation.jsonl may hold for a direction, in the order shown."""
 
 
 CASES = 6

@@ -77,7 +77,7 @@ class ResNetGenerator(nn.Cell):
     Output (N, out_channels, H, W) in (-1, 1).
 
     Raises:
-        ValueError: a size is not a positive number.
+        ValueError: a size is not a positive number, or no such upsampling is known.
     """
 
     def __init__(
@@ -92,6 +92,8 @@ class ResNetGenerator(nn.Cell):
         super().__init__()
         if min(in_channels, out_channels, width, blocks) < 1:
             raise ValueError("in_channels, out_channels, width and blocks must be at least 1")
+        if upsample not in UPSAMPLE:
+            raise ValueError(f"upsample must be one of {', '.join(UPSAMPLE)}, not {upsample}")
         w, gain, larger = width, init_gain, UPSAMPLE[upsample]
         residual = [ResidualBlock(4 * w, gain)]
         residual += [ResidualBlock(4 * w, gain, residual[0]) for _ in range(blocks - 1)]

@@ -31,11 +31,13 @@ class GeneratorSpec:
     image_size: int = 256
     """side of the images it was trained on, in pixels"""
     epoch: int = 0
-    """number of epochs it was trained for"""
+    """number of the epoch that it was trained in"""
     upsample: str = "transposed"
     """how it doubles height and width"""
     ema: float = 0.0
     """decay of the average that its weights are; 0 if they are none"""
+    resized: bool = True
+    """whether the images it was trained on were parts of pictures resized to about that side"""
 
     @classmethod
     def of(
@@ -49,7 +51,7 @@ class GeneratorSpec:
             direction: a2b or b2a.
             domains: names of the domains A and B.
             image_size: side of the training images, in pixels.
-            epoch: number of epochs it was trained for.
+            epoch: number of the epoch that it was trained in.
         """
         channels = (model["channels_a"], model["channels_b"])
         source, target = channels if direction == "a2b" else channels[::-1]
@@ -111,10 +113,12 @@ class GeneratorSpec:
             return f"direction {str(self.direction)[:40]!r} is neither a2b nor b2a"
         if self.variant not in ("paper", "tutorial"):
             return f"variant {str(self.variant)[:40]!r} is neither paper nor tutorial"
-        if self.upsample not in UPSAMPLE or (self.variant, self.upsample) == ("tutorial", "resize"):
-            return f"upsample {str(self.upsample)[:40]!r} is not known"
-        if type(self.shared_blocks) is not bool:
-            return "shared_blocks is neither true nor false"
+        ways = ("transposed",) if self.variant == "tutorial" else tuple(UPSAMPLE)
+        if self.upsample not in ways:
+            return f"upsample {str(self.upsample)[:40]!r} is not one of {', '.join(ways)}"
+        for key in ("shared_blocks", "resized"):
+            if type(getattr(self, key)) is not bool:
+                return f"{key} is neither true nor false"
         words = [name for name in self.domains if isinstance(name, str) and name]
         if len(words) != 2 or len(self.domains) != 2 or words[0] == words[1]:
             return "domains are not two different names"

@@ -62,10 +62,10 @@ def build_networks(model: ModelConfig, pixels: int = 0) -> Networks:
 
 
 def generator_spec(config: Config, direction: str, epoch: int) -> GeneratorSpec:
-    """Describe a generator that was trained with a configuration for `epoch` epochs."""
+    """Describe a generator that is trained with a configuration, in its epoch `epoch`."""
     data = config.data
     spec = GeneratorSpec.of(vars(config.model), direction, data.domains, data.crop_size, epoch)
-    return replace(spec, ema=config.train.ema)
+    return replace(spec, ema=config.train.ema, resized=data.preprocess != "crop")
 
 
 def _copies(networks, config):

@@ -41,7 +41,7 @@ class Health:
                     name,
                     f"step {step}: {name} has stayed below {self.low:.2g} for {len(values)} steps: "
                     f"its discriminator has won and the generator learns little; more varied "
-                    f"images, or a larger train.pool_size, may help",
+                    f"images, or loss.diff_augment, may help",
                 )
 
     def watch_samples(self, name: str, real: np.ndarray, fake: np.ndarray) -> None:

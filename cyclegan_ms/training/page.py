@@ -65,7 +65,9 @@ def _evaluations(path):
     lines += [
         table_row("td", (row["epoch"], *(metric.text(row) for metric in shown))) for row in rows
     ]
-    return f"<h2>Metrics of test images</h2>\n<table>{''.join(lines)}</table>"
+    nearest = patches.METRIC
+    chosen = f"<p>best/ holds the epoch with the lowest {nearest.label}. {nearest.meaning}</p>"
+    return f"<h2>Metrics of test images</h2>\n<table>{''.join(lines)}</table>\n{chosen}"
 
 
 def _figures(paths):

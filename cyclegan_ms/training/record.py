@@ -57,7 +57,7 @@ class Recorder(Protocol):
     def is_due(self, step: int) -> bool:
         """Return whether this worker wants the step kept."""
 
-    def keep(self, step: int) -> None:
+    def keep(self, step: int, stopping: bool) -> None:
         """Save the state, generators and samples; evaluate at the end of an epoch."""
 
     def __enter__(self): ...
@@ -127,7 +127,7 @@ class SilentRecord:
         """Return False: the first worker decides."""
         return False
 
-    def keep(self, step: int) -> None:
+    def keep(self, step: int, stopping: bool) -> None:
         """Wait until the first worker has saved the state."""
         self.folder.wait_for_state(step)
 
@@ -215,13 +215,17 @@ class Record:
         old = time.monotonic() - self.saved_at > 60 * self.config.train.state_minutes
         return old or self.schedule.ends_epoch(step) or step == self.schedule.last
 
-    def keep(self, step: int) -> None:
+    def keep(self, step: int, stopping: bool) -> None:
         """Save the state, generators and samples. At the end of an epoch, evaluate before.
 
         There the state comes last: whatever ends the program before, a resumed training makes the
         generators and samples of this epoch again. Within an epoch it comes first: whoever stops
         the program may not have the patience for pictures. Other workers wait for the state, and
-        hardly for anything else.
+        hardly for anything else: with them it comes last too, and there are no pictures in a stop.
+
+        Args:
+            step: the step just finished.
+            stopping: whether the program was asked to end.
 
         Raises:
             TrainingStopped: something cannot be written.
@@ -240,12 +244,13 @@ class Record:
             # Not part of the state: a longer run goes on here.
             self.progress.write_line(epoch, step, schedule.rate(step))
             self.progress.end_epoch(epoch, schedule.epochs)
-        state_first = not ends and step < schedule.last and self.device.workers == 1
-        if state_first:
+        within, alone = not ends and step < schedule.last, self.device.workers == 1
+        if within and alone:
             self.folder.save_state(self.everything.capture(facts))
-        self.folder.save_generators(self.model.shown, epoch, best, ends or step == schedule.last)
-        self._report(step)
-        if not state_first:
+        self.folder.save_generators(self.model.shown, epoch, best, whole=not within)
+        if alone or not (within and stopping):
+            self._report(step)
+        if not (within and alone):
             self.folder.save_state(self.everything.capture(facts))
         self.saved_at = time.monotonic()
         self.progress.restart_clock()
@@ -259,9 +264,11 @@ class Record:
     def _report(self, step):
         """Draw samples, curves and page. No failure here ends a training: none is worth one."""
         epoch, every = self.schedule.epoch(step), self.config.train.sample_every
-        passed_over = self.schedule.ends_epoch(step) and step < self.schedule.last
+        ends = self.schedule.ends_epoch(step) and step < self.schedule.last
         try:
-            if self.samples and not (passed_over and epoch % every):
+            if self.samples and ends and epoch % every:
+                self.folder.drop_samples(epoch)  # drawn within the epoch
+            elif self.samples:
                 cycles = translate_samples(self.model.shown, self.samples)
                 for name, (real, fake, _) in zip(("g_ab", "g_ba"), cycles):
                     self.health.watch_samples(name, real, fake)

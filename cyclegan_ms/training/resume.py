@@ -53,6 +53,10 @@ def _is_unused(output):
 
 def resume_command(output) -> str:
     """Return the command that continues the run in `output`, on as many workers as now."""
+    return f"{_train_command()} --resume --output {shlex.quote(str(output))}"
+
+
+def _train_command():
     train, workers = program("train"), launched_workers()
     if workers > 1:
         launcher = Path(train.split()[-1]).with_name("train_distributed.sh")
@@ -63,7 +67,7 @@ def resume_command(output) -> str:
                 f"msrun --worker_num={workers} --local_worker_num={workers} --join=True "
                 f"$(command -v {train})"
             )
-    return f"{train} --resume --output {shlex.quote(str(output))}"
+    return train
 
 
 def fingerprint(*domains: Domain) -> str:
@@ -105,14 +109,21 @@ def load_resumable(
             for values in (state.facts["config"], config_values(config))
         )
         # First: a changed setting, such as a width, is not the state's fault.
-        check_changes(state.facts, config, images, before == now, output, workers)
+        done = state.facts["step"] // per_epoch
+        check_changes(state.facts, config, images, before == now, done, output, workers)
         return misfit(state)
 
     return load_state(Path(output) / "checkpoints", fault)
 
 
 def check_changes(
-    facts: dict, config: Config, images: str, same_rates: bool, output, workers: int = 1
+    facts: dict,
+    config: Config,
+    images: str,
+    same_rates: bool,
+    epochs_done: int,
+    output,
+    workers: int = 1,
 ) -> None:
     """Compare a saved state with what it is to be resumed as; log the differences.
 
@@ -124,6 +135,7 @@ def check_changes(
         config: the configuration to go on with.
         images: fingerprint of the images to go on with.
         same_rates: whether the steps already done had the learning rates of `config`.
+        epochs_done: number of epochs that the state has finished.
         output: the run folder.
         workers: number of workers that share a step from now on.
 
@@ -144,15 +156,15 @@ def check_changes(
     rules = resume_rules()
     refused = {key for key in changed if rules.get(key) not in same}
     if any(rules.get(key) is OnResume.SAME_RATES for key in refused):
-        run = shlex.quote(str(output))
-        more = config.train.epochs - before["train.epochs"]
+        run, train = shlex.quote(str(output)), config.train
+        left = max(1, train.epochs - epochs_done)
+        decay = min(left, train.decay_epochs or 0)
         raise UserError(
             "--resume cannot change train.epochs or train.decay_epochs so: the learning rate of "
             f"steps already done would have been another (at step {facts['step']}).\n"
             f"A training with a schedule of its own goes on from these weights:\n"
-            f"{program('train')} --config {run}/config.yaml --output {run}_2 "
-            f"--train.init_from {run} --train.epochs {more if more > 0 else config.train.epochs} "
-            f"--train.decay_epochs null"
+            f"{_train_command()} --config {run}/config.yaml --output {run}_2 --train.init_from "
+            f"{run} --train.epochs {left} --train.decay_epochs {decay} --train.max_steps 0"
         )
     if refused:
         listed = ", ".join(f"{key} ({before[key]} -> {after[key]})" for key in sorted(refused))

@@ -117,6 +117,10 @@ class RunFolder:
         with atomic_path(self.path / "samples" / f"epoch_{epoch:04d}.png") as temporary:
             grid.save(temporary)
 
+    def drop_samples(self, epoch: int) -> None:
+        """Remove the sample pictures of an epoch, if there are any."""
+        (self.path / "samples" / f"epoch_{epoch:04d}.png").unlink(missing_ok=True)
+
     def save_state(self, state: TrainingState) -> None:
         """Write the whole state of a training.
 

@@ -17,7 +17,7 @@ from cyclegan_ms.files import find_shipped
 from cyclegan_ms.training.cyclegan import Networks, generator_spec
 from cyclegan_ms.training.state import load_state
 from cyclegan_ms.weights.checkpoint import FILES
-from cyclegan_ms.weights.convert import names_in
+from cyclegan_ms.weights.convert import NoDirection, names_in
 from cyclegan_ms.weights.engines import read_engine
 from cyclegan_ms.weights.torch_files import read_state_dict
 
@@ -75,7 +75,14 @@ def read_start(config: Config) -> Start | None:
         )
     start = Start(source)
     for direction, path in files.items():
-        spec, make = read_engine(path, direction or None)
+        try:
+            spec, make = read_engine(path, direction or None)
+        except NoDirection as error:
+            raise UserError(
+                f"train.init_from {path}: nothing tells its direction; put it into a folder, as "
+                f"latest_net_G_A.pth (A to B) or latest_net_G_B.pth"
+            ) from error
+        _check_direction(spec, direction, config.data.domains, path)
         direction = direction or spec.direction
         _check_fits(spec, generator_spec(config, direction, 0), path)
         cell = make().to_mindspore()
@@ -124,6 +131,17 @@ def _generator_files(source, domains):
             )
         files[direction] = newest[0]
     return files
+
+
+def _check_direction(spec, direction, domains, path):
+    """Raise UserError if a generator says that it goes the other way."""
+    if direction and spec.direction != direction:
+        raise UserError(f"train.init_from {path}: by its description a generator {spec.direction}")
+    if list(spec.domains) == list(domains)[::-1]:
+        raise UserError(
+            f"train.init_from {path}: its domains are [{', '.join(spec.domains)}], the other way "
+            f"round; give data.domains and the folders of A and B in that order"
+        )
 
 
 def _check_fits(spec, wanted, path):

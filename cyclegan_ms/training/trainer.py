@@ -142,7 +142,7 @@ def _run(
             record.step(step, losses)
             caught, due = model.device.agree(stop.caught or 0, record.is_due(step))
             if caught or due:
-                record.keep(step)
+                record.keep(step, stopping=bool(caught))
             if step == schedule.last:
                 break
             if caught:

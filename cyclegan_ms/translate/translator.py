@@ -157,7 +157,7 @@ class Translator:
                 f"{free / 1e9:.0f} are free"
             )
         trained = self.spec.image_size
-        if min(size) > 2 * trained and not self._said_size:
+        if self.spec.resized and min(size) > 2 * trained and not self._said_size:
             self._said_size = True
             log.info(
                 "trained at %d pixels, applied at %dx%d: --size %d may look better",

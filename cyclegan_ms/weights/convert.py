@@ -18,7 +18,11 @@ from cyclegan_ms.model.spec import GeneratorSpec
 from cyclegan_ms.weights.checkpoint import METADATA, load_generator, read_checkpoint
 from cyclegan_ms.weights.torch_files import is_pytorch, is_safetensors, read_state_dict
 
-__all__ = ["Imported", "export_pytorch", "import_generator", "is_torch", "names_in"]
+__all__ = ["Imported", "NoDirection", "export_pytorch", "import_generator", "is_torch", "names_in"]
+
+
+class NoDirection(UserError):
+    """Nothing tells in which direction a generator translates."""
 
 
 @dataclass
@@ -61,7 +65,7 @@ def import_generator(
     note = _safetensors_note(path) if is_safetensors(path) else {}
     found = note.get("direction") or known or named_direction or otherwise
     if not (direction or found):
-        raise UserError(
+        raise NoDirection(
             f"{path}: neither its content nor its name tells the direction; give --direction a2b "
             f"or b2a"
         )
