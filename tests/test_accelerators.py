@@ -67,7 +67,11 @@ def losses_of(mode, amp, operators, images):
     return np.array([list(model.step(*real).values()) for real in images])
 
 
-@pytest.mark.parametrize("amp,tolerance", [("O0", 1e-4), ("O2", 2e-3)])
+@pytest.mark.parametrize(
+    "mode,amp,tolerance",
+    [("graph", "O0", 1e-4), ("pynative", "O0", 1e-4), ("graph", "O2", 2e-3)],
+    indirect=["mode"],
+)
 def test_whole_steps(mode, amp, tolerance, rng):
     """Losses of the first step, of one with pooled fakes, and of one after two updates."""
     images = rng.uniform(-1, 1, (3, 2, 2, 3, 32, 32)).astype(np.float32)

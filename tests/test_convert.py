@@ -502,6 +502,13 @@ def test_a_file_does_not_unfold_to_many_times_itself(tmp_path):
         ({"variant": "unet"}, "variant 'unet' is neither paper nor tutorial"),
         ({"shared_blocks": "no"}, "shared_blocks is neither true nor false"),
         ({"epoch": -1}, "epoch '-1' is not"),
+        ({"upsample": []}, "upsample '[]' is not one of transposed, resize"),
+        (
+            {"variant": "tutorial", "upsample": "resize"},
+            "upsample 'resize' is not one of transposed",
+        ),
+        ({"ema": "much"}, "ema 'much' is not a number from 0 to 1"),
+        ({"resized": 1}, "resized is neither true nor false"),
         ({"depth": 3}, "of another version of cyclegan_ms, or damaged"),
     ],
 )

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -313,7 +314,15 @@ def test_the_script_overwrites_nothing(finished, root, tmp_path):
     assert not output.exists()
 
 
-def test_a_kept_epoch_is_evaluated_with_its_runs_settings(finished, root, tmp_path, capsys):
+@pytest.fixture
+def few_steps(monkeypatch):
+    """The command, with a classifier that is trained for 20 steps."""
+    monkeypatch.setattr("cyclegan_ms.evaluate.evaluate", partial(evaluate, steps=20))
+
+
+def test_a_kept_epoch_is_evaluated_with_its_runs_settings(
+    finished, root, few_steps, tmp_path, capsys
+):
     kept = tmp_path / "run" / "checkpoints" / "epoch_0002"
     kept.mkdir(parents=True)
     for name in ("g_ab.ckpt", "g_ba.ckpt"):
@@ -353,7 +362,7 @@ def test_a_mistake_leaves_no_folder(finished, tmp_path):
     assert done.returncode == 2 and not list(tmp_path.iterdir())
 
 
-def test_images_that_cannot_be_read_are_listed(finished, root, tmp_path):
+def test_images_that_cannot_be_read_are_listed(finished, root, few_steps, tmp_path, capsys):
     """A file that is no image, and one that ends too early, in a test folder."""
     data = tmp_path / "data"
     shutil.copytree(root, data)
@@ -361,12 +370,14 @@ def test_images_that_cannot_be_read_are_listed(finished, root, tmp_path):
     whole = (data / "testA" / "4.png").read_bytes()
     (data / "testA" / "4.png").write_bytes(whole[: len(whole) // 2])
     output = tmp_path / "report.json"
-    done = script("--checkpoint", finished[2], "--data.root", data, "--output", output)
-    assert done.returncode == 1
+    arguments = ["--checkpoint", finished[2], "--data.root", data, "--output", output]
+    assert program([str(it) for it in arguments]) == 1
     report = json.loads(output.read_text())
     assert report["left_out"] == ["testA/4.png", "testA/text.jpg"]
     assert report["directions"]["apple2orange"]["images"] == 4
-    assert "Left out, as they cannot be read: testA/4.png, testA/text.jpg." in done.stdout
+    assert (
+        "Left out, as they cannot be read: testA/4.png, testA/text.jpg." in capsys.readouterr().out
+    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

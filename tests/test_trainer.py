@@ -100,14 +100,18 @@ def run_steps(config, count, seed=0):
 
 def test_same_seed_same_weights_and_losses():
     results = []
-    for seed in (1, 1, 2):
+    for seed in (1, 1):
         setup_device("CPU", seed=seed)
         model, losses = run_steps(tiny(), 3)
         results.append((weights(model), losses))
-    (w1, l1), (w2, l2), (w3, _) = results
+    (w1, l1), (w2, l2) = results
     assert l1 == l2
     assert all(np.array_equal(w1[name], w2[name]) for name in w1)
-    assert any(not np.array_equal(w1[name], w3[name]) for name in w1)
+    first = []
+    for seed in (1, 2):
+        setup_device("CPU", seed=seed)
+        first.append(build_networks(tiny().model).g_ab.model[1].weight.asnumpy())
+    assert not np.array_equal(*first)
 
 
 def test_graph_equals_pynative():
