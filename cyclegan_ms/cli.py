@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import yaml
 from jsonargparse.typing import (
@@ -216,8 +217,8 @@ def prepare_data(argv=None):
     add("--crop_size", type=PositiveInt, default=256, help="with --folder: size of random crops")
     add(
         "--preprocess",
-        default="resize_and_crop",
-        choices=["resize_and_crop", "scale_and_crop", "crop"],
+        default=DataConfig.preprocess,
+        choices=get_args(get_type_hints(DataConfig)["preprocess"]),
         help="with --folder: as data.preprocess of a training",
     )
     args = parser.parse_args(argv)

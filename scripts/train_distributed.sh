@@ -48,9 +48,7 @@ stop() {
 }
 trap 'stop 130' INT
 trap 'stop 143' TERM
-if [ "$(trap -p HUP)" != "trap -- '' SIGHUP" ]; then  # not under nohup
-    trap 'stop 129' HUP
-fi
+trap 'stop 129' HUP  # but under nohup: bash cannot trap what was ignored before
 (trap '' INT TERM HUP; tail -n +1 -F --pid=$job "$logs/worker_0.log" 2>/dev/null \
     | grep --line-buffered -v -e '\[INFO\] DISTRIBUTED' -e '^$') &
 reader=$!

@@ -219,7 +219,7 @@ def fitted(image: Image.Image, side: int, preprocess: str) -> Image.Image:
     else:
         shorter = min(width, height)
         if max(width, height) > LONGEST * shorter:
-            image = _middle(image, min(width, LONGEST * shorter), min(height, LONGEST * shorter))
+            image = _middle(image, LONGEST * shorter)
             width, height = image.size
         width, height = (round(length * side / shorter) for length in (width, height))
     return image.resize((width, height), Image.Resampling.BICUBIC)
@@ -230,7 +230,8 @@ LONGEST = 20
 pixels' width would fill the memory."""
 
 
-def _middle(image, width, height):
+def _middle(image, longest):
+    width, height = (min(length, longest) for length in image.size)
     left, top = (image.width - width) // 2, (image.height - height) // 2
     return image.crop((left, top, left + width, top + height))
 
@@ -245,19 +246,15 @@ def cut(image: Image.Image, side: int, choose: Callable[[int], int]) -> np.ndarr
 
     Returns (C, side, side) in [-1, 1].
     """
+    top, left = (choose(max(0, length - side)) for length in (image.height, image.width))
     if min(image.size) < side:
-        pixels = at_least(to_chw(image), side)
-        top, left = (choose(length - side) for length in pixels.shape[1:])
-        return pixels[:, top : top + side, left : left + side]
-    top, left = choose(image.height - side), choose(image.width - side)
+        return at_least(to_chw(image), side)[:, top : top + side, left : left + side]
     return to_chw(image.crop((left, top, left + side, top + side)))
 
 
 def at_least(pixels: np.ndarray, side: int) -> np.ndarray:
     """Mirror (C, H, W) at its edges, as often as it takes, until no side is shorter than `side`."""
     missing = [max(0, side - length) for length in pixels.shape[1:]]
-    if not any(missing):
-        return pixels
     return np.pad(pixels, [(0, 0), *((m // 2, m - m // 2) for m in missing)], "symmetric")
 
 

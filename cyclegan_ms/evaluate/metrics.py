@@ -47,8 +47,8 @@ class Metric:
     """whether the mean over both directions makes sense"""
 
     def text(self, values: dict) -> str:
-        """Return its value as it is shown; a dash where there is none."""
-        return format(values[self.key] * self.factor, self.form) if self.key in values else "-"
+        """Return its value as it is shown; nothing where there is none."""
+        return format(values[self.key] * self.factor, self.form) if self.key in values else ""
 
 
 @dataclass(frozen=True)

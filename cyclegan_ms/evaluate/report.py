@@ -45,11 +45,7 @@ def table(report: dict) -> list[list[str]]:
     columns = {**report["directions"], "mean": report["mean"]}
     rows = [["", *columns]]
     for metric in _reported(report):
-        cells = [
-            format(values[metric.key] * metric.factor, metric.form) if metric.key in values else ""
-            for values in columns.values()
-        ]
-        rows.append([metric.label, *cells])
+        rows.append([metric.label, *map(metric.text, columns.values())])
     return rows
 
 

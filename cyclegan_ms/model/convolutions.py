@@ -1,6 +1,7 @@
 """The layers that convolve: MindSpore's, computed on CPU by the kernels of this package."""
 
 from functools import cache
+from typing import Any
 
 import mindspore as ms
 from mindspore import nn, ops
@@ -8,7 +9,7 @@ from mindspore import nn, ops
 from cyclegan_ms.model.kernels import method_for, resized_method_for, transposed_method_for
 from cyclegan_ms.model.operators import for_cpu, pictures
 
-__all__ = ["Conv2d", "Conv2dTranspose", "Nearest", "ResizeConv2d"]
+__all__ = ["Conv2d", "Conv2dTranspose", "Nearest", "OnCpu", "ResizeConv2d"]
 
 
 @cache
@@ -17,22 +18,29 @@ def _the(method, *sizes):
     return method(*sizes)
 
 
-class _OnCpu:
+class OnCpu:
     """A layer with a `method` of its own for float32 on CPU; None where there is none.
 
     Each kind has the same `construct`: Graph mode finds no `super().construct` from here.
     """
 
-    method: nn.Cell | None
+    method: Any
     adds_bias: bool
+    weight: ms.Parameter
+    bias: ms.Parameter
 
     def use(self, method: nn.Cell | None) -> None:
         """Compute by a method, or by MindSpore's own operator."""
         # Not as a part of the layer: mixed precision would reach it, and all layers that share it.
         object.__setattr__(self, "method", method)
 
+    def by_method(self, x: ms.Tensor) -> ms.Tensor:
+        """Compute by the method, with the bias."""
+        y = self.method(x, self.weight)
+        return ops.bias_add(y, self.bias) if self.adds_bias else y
 
-class Conv2d(_OnCpu, nn.Conv2d):
+
+class Conv2d(OnCpu, nn.Conv2d):
     """`nn.Conv2d`, square, of stride 1 or 2, with zeros around.
 
     (N, C, H, W) to (N, C', (H + 2 padding - k) / stride + 1, ...), rounded down.
@@ -61,11 +69,10 @@ class Conv2d(_OnCpu, nn.Conv2d):
     def construct(self, x: ms.Tensor) -> ms.Tensor:
         if self.method is None or x.dtype != ms.float32:
             return super().construct(x)
-        y = self.method(x, self.weight)
-        return ops.bias_add(y, self.bias) if self.adds_bias else y
+        return self.by_method(x)
 
 
-class Conv2dTranspose(_OnCpu, nn.Conv2dTranspose):
+class Conv2dTranspose(OnCpu, nn.Conv2dTranspose):
     """`nn.Conv2dTranspose`, 3x3 of stride 2: (N, C, H, W) to (N, C', 2H, 2W).
 
     Args:
@@ -90,8 +97,7 @@ class Conv2dTranspose(_OnCpu, nn.Conv2dTranspose):
     def construct(self, x: ms.Tensor) -> ms.Tensor:
         if self.method is None or x.dtype != ms.float32:
             return super().construct(x)
-        y = self.method(x, self.weight)
-        return ops.bias_add(y, self.bias) if self.adds_bias else y
+        return self.by_method(x)
 
 
 class Nearest(nn.Cell):
@@ -103,7 +109,7 @@ class Nearest(nn.Cell):
         return ops.stack((x, x), 3).reshape(n, c, 2 * h, 2 * w)
 
 
-class ResizeConv2d(_OnCpu, nn.Conv2d):
+class ResizeConv2d(OnCpu, nn.Conv2d):
     """`Nearest`, mirror padding by 1, and a 3x3 convolution: (N, C, H, W) to (N, C', 2H, 2W).
 
     Every pixel is made of equally many weights, where a transposed convolution lays a grid over the
@@ -126,5 +132,4 @@ class ResizeConv2d(_OnCpu, nn.Conv2d):
     def construct(self, x: ms.Tensor) -> ms.Tensor:
         if self.method is None or x.dtype != ms.float32:
             return super().construct(self.pad(self.enlarge(x)))
-        y = self.method(x, self.weight)
-        return ops.bias_add(y, self.bias) if self.adds_bias else y
+        return self.by_method(x)

@@ -406,6 +406,12 @@ _KINDS: dict[type, Callable[[nn.Cell], Layer]] = {
 }
 """By exact type: a subclass may compute something else."""
 
+_PARTS: dict[type, Callable[[nn.Cell], list[nn.Cell | Layer]]] = {
+    nn.SequentialCell: list,
+    ResizeConv2d: lambda cell: [cell.enlarge, cell.pad, Convolution(cell)],
+}
+"""Of cells that are made of others and do not list them themselves."""
+
 
 def layers_of(cell: nn.Cell | Layer) -> list[Layer]:
     """Flatten a generator, or a part of one, to its primitive layers in the order of computation.
@@ -420,10 +426,8 @@ def layers_of(cell: nn.Cell | Layer) -> list[Layer]:
     kind = type(cell)
     if kind in _KINDS:
         return [_KINDS[kind](cell)]
-    if kind is ResizeConv2d:
-        return [*layers_of(cell.enlarge), *layers_of(cell.pad), Convolution(cell)]
-    if kind is nn.SequentialCell:
-        parts = list(cell)
+    if kind in _PARTS:
+        parts = _PARTS[kind](cell)
     elif "parts" in vars(kind):
         parts = cell.parts()
     else:

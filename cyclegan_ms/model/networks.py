@@ -11,7 +11,7 @@ from mindspore.common.initializer import Normal
 from cyclegan_ms.model.convolutions import Conv2d, Conv2dTranspose, ResizeConv2d
 from cyclegan_ms.model.layers import Fork, InstanceNorm, Join, Layer, ReLU, Tanh
 
-__all__ = ["PatchGANDiscriminator", "ResNetGenerator", "ResidualBlock"]
+__all__ = ["UPSAMPLE", "PatchGANDiscriminator", "ResNetGenerator", "ResidualBlock"]
 
 
 def _start(gain, normalised=True):

@@ -26,7 +26,7 @@ from cyclegan_ms.training.steps import (
     in_precision,
 )
 
-__all__ = ["CycleGAN", "Networks", "build_networks", "generator_spec"]
+__all__ = ["CycleGAN", "Networks", "build_networks", "ema_decay", "generator_spec"]
 
 
 @dataclass

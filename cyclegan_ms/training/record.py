@@ -245,12 +245,13 @@ class Record:
             self.progress.write_line(epoch, step, schedule.rate(step))
             self.progress.end_epoch(epoch, schedule.epochs)
         within, alone = not ends and step < schedule.last, self.device.workers == 1
-        if within and alone:
+        state_first = within and alone
+        if state_first:
             self.folder.save_state(self.everything.capture(facts))
         self.folder.save_generators(self.model.shown, epoch, best, whole=not within)
         if alone or not (within and stopping):
             self._report(step)
-        if not (within and alone):
+        if not state_first:
             self.folder.save_state(self.everything.capture(facts))
         self.saved_at = time.monotonic()
         self.progress.restart_clock()

@@ -17,7 +17,7 @@ from cyclegan_ms.files import find_shipped
 from cyclegan_ms.training.cyclegan import Networks, generator_spec
 from cyclegan_ms.training.state import load_state
 from cyclegan_ms.weights.checkpoint import FILES
-from cyclegan_ms.weights.convert import NoDirection, names_in
+from cyclegan_ms.weights.convert import NoDirection, names_in, unwrapped
 from cyclegan_ms.weights.engines import read_engine
 from cyclegan_ms.weights.torch_files import read_state_dict
 
@@ -176,8 +176,11 @@ def _add_discriminators(start, files):
         except UserError:  # none that is whole
             return
         for name in _JUDGES.values():
-            own = {key: a for key, a in state.arrays.items() if key.startswith(f"{name}/")}
-            start.networks[name] = {key.split("/", 1)[1]: array for key, array in own.items()}
+            start.networks[name] = {
+                key.removeprefix(f"{name}/"): array
+                for key, array in state.arrays.items()
+                if key.startswith(f"{name}/")
+            }
         start.found.append(f"discriminators of step {state.facts['step']}")
         return
     for direction, path in files.items():
@@ -185,5 +188,5 @@ def _add_discriminators(start, files):
         if judge != path and judge.is_file():
             values = read_state_dict(judge)
             name = _JUDGES[direction]
-            start.networks[name] = {key.removeprefix("module."): a for key, a in values.items()}
+            start.networks[name] = {unwrapped(key): array for key, array in values.items()}
             start.found.append(f"{name} of {judge.name}")

@@ -4,7 +4,7 @@ import mindspore as ms
 from mindspore import nn, ops
 
 from cyclegan_ms.device import quiet_mindspore
-from cyclegan_ms.model.convolutions import Conv2d, Conv2dTranspose, ResizeConv2d
+from cyclegan_ms.model.convolutions import OnCpu
 from cyclegan_ms.model.layers import InstanceNorm, Tanh
 from cyclegan_ms.model.losses import GeneratorLoss
 
@@ -135,7 +135,7 @@ def in_precision(network: nn.Cell, amp: str) -> nn.Cell:
     for _, cell in network.cells_and_names():
         if isinstance(cell, InstanceNorm | Tanh):
             cell.to_float(ms.float32)
-        elif isinstance(cell, Conv2d | Conv2dTranspose | ResizeConv2d):
+        elif isinstance(cell, OnCpu):
             cell.use(None)
     return network
 

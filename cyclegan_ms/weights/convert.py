@@ -18,7 +18,15 @@ from cyclegan_ms.model.spec import GeneratorSpec
 from cyclegan_ms.weights.checkpoint import METADATA, load_generator, read_checkpoint
 from cyclegan_ms.weights.torch_files import is_pytorch, is_safetensors, read_state_dict
 
-__all__ = ["Imported", "NoDirection", "export_pytorch", "import_generator", "is_torch", "names_in"]
+__all__ = [
+    "Imported",
+    "NoDirection",
+    "export_pytorch",
+    "import_generator",
+    "is_torch",
+    "names_in",
+    "unwrapped",
+]
 
 
 class NoDirection(UserError):
@@ -192,7 +200,7 @@ def _describe(values):
     """Say in a few words what a set of parameters most likely is."""
     if not values:
         return "holds no parameters"
-    plain = {".".join(p for p in n.split(".") if p not in _WRAPPERS): n for n in values}
+    plain = {unwrapped(name): name for name in values}
     if any(re.search(r"(^|\.)model\.model\.(0|1\.model)\.", name) for name in plain):
         return "a U-Net generator"
     if any("net_d_" in name for name in plain):
@@ -233,8 +241,14 @@ def _from_pytorch(path, direction):
 
 _WRAPPERS = {"module": "saved from several GPUs", "_orig_mod": "saved from torch.compile"}
 """Parts of names that PyTorch puts around a network, in any order."""
+
 _CONTAINERS = {"state_dict", "model_state_dict", "state", "model", "net", "network", "weights",
                "params", "params_ema", "ema", "module"}  # fmt: skip
+
+
+def unwrapped(name: str) -> str:
+    """Return the name of a PyTorch parameter without what wraps its network."""
+    return ".".join(part for part in name.split(".") if part not in _WRAPPERS)
 
 
 def _chosen(path, stored, direction):
@@ -250,7 +264,7 @@ def _chosen(path, stored, direction):
     ]
     networks: dict[str, dict[str, np.ndarray]] = {}
     for name, array in stored.items():
-        plain = ".".join(part for part in name.split(".") if part not in _WRAPPERS)
+        plain = unwrapped(name)
         match = re.fullmatch(r"(.*?)(?:model\.)?(\d+\..*)", plain)
         prefix, rest = match.groups() if match else ("", plain)
         networks.setdefault(prefix, {})[f"model.{rest}"] = array
