@@ -182,7 +182,7 @@ def _dry_run(config: Config, output: Path, resume: bool) -> None:
         from cyclegan_ms.evaluate.metrics import require_skimage
 
         require_skimage()
-        load_tests(config)
+        load_tests(config, (a.range, b.range))
     if config.train.init_from and not resume:
         from cyclegan_ms.training.start import read_start
 
@@ -263,7 +263,16 @@ def infer(argv=None):
         help="process large images in tiles of this size; 0: automatic when memory is short",
     )
     add("--batch_size", type=PositiveInt, default=1, help="images of one size at a time")
-    add("--format", choices=["png", "jpg", "webp"], help="type of the results (default: the same)")
+    formats = ["png", "jpg", "webp", "tif"]
+    add("--format", choices=formats, help="type of the results (default: the same)")
+    add("--bits", type=int, choices=[8], help="bits of the results (default: as many as came in)")
+    add(
+        "--value_range",
+        nargs=2,
+        type=float,
+        metavar=("LOW", "HIGH"),
+        help="black and white in images of more bits (default: as in training, or of all inputs)",
+    )
     add(
         "--quality",
         type=restricted_number_type("Quality", int, [(">=", 1), ("<=", 100)]),
@@ -287,20 +296,27 @@ def infer(argv=None):
     stop.watch()
     stop.interrupt()
 
+    from cyclegan_ms.data.ranges import Range
     from cyclegan_ms.translate.folder import Options, plan
 
     options = Options(
         args.format, int(args.quality), int(args.batch_size), args.side_by_side, args.cycle,
-        args.skip_existing, float(args.max_megapixels),
+        args.skip_existing, float(args.max_megapixels), args.bits,
     )  # fmt: skip
+    value_range = None
+    if args.value_range:
+        try:
+            value_range = Range(*args.value_range)
+        except ValueError as error:
+            raise UserError(f"--value_range: {error}; give the lower one first") from error
     jobs = plan(args.input, args.output, options)
     if args.cycle and not Path(args.checkpoint).is_dir():
         raise UserError("--cycle needs both generators: give a run folder as --checkpoint")
     with hold_folder(args.output):
-        return _translate(args, jobs, options, stop)
+        return _translate(args, jobs, options, value_range, stop)
 
 
-def _translate(args, jobs, options, stop) -> int:
+def _translate(args, jobs, options, value_range, stop) -> int:
     """Do what `infer` has planned, and say what became of it."""
     stop.finish()
 
@@ -309,11 +325,11 @@ def _translate(args, jobs, options, stop) -> int:
     from cyclegan_ms.translate.folder import translate_files
 
     setup_device(args.device, "pynative")
-    sizes = (int(args.size), int(args.tile))
-    translator, back = Translator.load(args.checkpoint, args.direction, *sizes), None
+    how = (int(args.size), int(args.tile), value_range)
+    translator, back = Translator.load(args.checkpoint, args.direction, *how), None
     if args.cycle:
         other = "b2a" if translator.spec.direction == "a2b" else "a2b"
-        back = Translator.load(args.checkpoint, other, *sizes)
+        back = Translator.load(args.checkpoint, other, *how)
 
     stop.finish("finishing these images; press again to end at once")
     result = translate_files(translator, jobs, options, back, sys.stderr.isatty(), stop)

@@ -7,6 +7,7 @@ a key stands whether a resumed training may change it.
 
 import difflib
 import json
+import math
 import os
 import re
 import sys
@@ -95,6 +96,9 @@ class DataConfig:
     """Number of images to use of each domain; 0 takes all"""
     max_megapixels: NonNegativeFloat = 200.0
     """Leave out larger images, which may take more memory than there is; 0 takes all"""
+    value_range: Literal["auto"] | list[float] = "auto"
+    """Black and white in pictures of more than 8 bits: [low, high] for both domains, or auto, which
+    finds them for all of a folder"""
 
     def __post_init__(self):
         if self.load_size is None:
@@ -116,9 +120,9 @@ class ModelConfig:
     """Number of residual blocks of a generator; null takes 9, or 6 for data.crop_size up to 128"""
     width: PositiveInt = 64
     """Number of channels after the first convolution"""
-    channels_a: Literal[1, 3] = 3
-    """Number of channels of domain A: 3 for RGB, 1 for gray"""
-    channels_b: Literal[1, 3] = 3
+    channels_a: PositiveInt = 3
+    """Number of channels of domain A: 3 for RGB, 1 for gray, or as many as its files have bands"""
+    channels_b: PositiveInt = 3
     """Number of channels of domain B"""
     init_gain: PositiveFloat = 0.02
     """Standard deviation of the initial weights"""
@@ -231,6 +235,12 @@ class Config:
                 f"data.load_size ({data.load_size}) is smaller than data.crop_size "
                 f"({data.crop_size}); the paper's ratio would be {data.crop_size * 286 // 256}"
             )
+        if data.value_range != "auto":
+            ends = data.value_range
+            if len(ends) != 2 or not (math.isfinite(ends[1] - ends[0]) and ends[0] < ends[1]):
+                raise UserError(
+                    f"data.value_range must be auto or [low, high], such as [0, 4095], not {ends}"
+                )
         if train.seed >= 2**32:
             raise UserError(f"train.seed must be less than 2**32, not {train.seed}")
         if train.ema == 1:

@@ -7,17 +7,17 @@ import logging
 import operator
 import threading
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property, reduce
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from PIL import Image
 
 from cyclegan_ms.config import Config, DataConfig
 from cyclegan_ms.data.formats import file_size, find_images, open_image, pillow_errors, twice
-from cyclegan_ms.data.images import DeepPictures, cut, fitted, read_image
+from cyclegan_ms.data.images import AnyImage, FolderRange, cut, fitted, read_image
+from cyclegan_ms.data.ranges import Range
 from cyclegan_ms.errors import UserError, program
 from cyclegan_ms.files import find_shipped
 
@@ -25,6 +25,7 @@ __all__ = [
     "Domain",
     "FolderDomain",
     "MindRecordDomain",
+    "Ranges",
     "find_root",
     "load_domains",
     "load_readable",
@@ -48,6 +49,10 @@ class Domain(Protocol):
 
     left_out: list[Path]
     """what was recognised as no image file when the domain was opened"""
+    range: Range | None
+    """what -1 and 1 stand for in pictures of more than 8 bits; None if none was seen"""
+    finished: bool
+    """whether its images are not to be resized any more"""
 
     @property
     def names(self) -> list[str]:
@@ -55,8 +60,8 @@ class Domain(Protocol):
 
     def __len__(self) -> int: ...
 
-    def load(self, index: int) -> Image.Image | np.ndarray:
-        """Return an image: RGB or gray of any size, or an array (C, H, W) in [-1, 1].
+    def load(self, index: int) -> AnyImage:
+        """Return an image of any size: RGB or gray, or an array (C, H, W) in [-1, 1].
 
         Raises:
             OSError: it cannot be read.
@@ -70,20 +75,22 @@ class FolderDomain:
     """The images of one domain in one folder, nested folders included.
 
     Opening it reads names and sizes only: a file that is no image, or damaged, is found when it
-    comes. What is no file, or an empty one, is left out with a warning. What is white in pictures
-    of 32 bits is settled by up to 200 of them, see `DeepPictures`.
+    comes. What is no file, or an empty one, is left out with a warning.
 
     Args:
         folder: where to look.
-        channels: 3 for RGB, 1 for gray.
+        channels: 3 for RGB, 1 for gray, or as many as files have bands.
         max_images: number of files to keep, from the first on; 0 keeps all.
         side: length in pixels that the shorter side of images is resized to at most; large JPEG
             files are decoded at no more than is needed for it, see `read_image`. None decodes all.
         max_megapixels: larger images count as broken; 0 takes all.
+        value_range: of deep pictures; None finds it in up to 200 of each ending, see `FolderRange`.
 
     Raises:
         UserError: the folder is missing or holds no image.
     """
+
+    finished = False
 
     def __init__(
         self,
@@ -92,6 +99,7 @@ class FolderDomain:
         max_images: int = 0,
         side: int | None = None,
         max_megapixels: float = 200,
+        value_range: Range | None = None,
     ):
         folder = Path(folder)
         if not folder.is_dir():
@@ -113,17 +121,19 @@ class FolderDomain:
                 break
         if not any(map(_opens, self.paths)):
             raise UserError(f"{folder}: holds no image that can be read; {_LAYOUT}")
-        deep = DeepPictures(max_megapixels)
-        deep.look(self.paths)
-        self.white = deep.settle(folder)
+        self.range = value_range
+        if value_range is None:
+            found = FolderRange(max_megapixels, channels)
+            found.look(self.paths)
+            self.range = found.settle(folder)
 
     def __len__(self) -> int:
         return len(self.paths)
 
-    def load(self, index: int) -> Image.Image:
-        """Read an image as RGB or gray; see `Domain.load`."""
+    def load(self, index: int) -> AnyImage:
+        """Read an image; see `Domain.load`."""
         path = self.paths[index]
-        return read_image(path, self.channels, self.white, self.side, self.max_megapixels)
+        return read_image(path, self.channels, self.range, self.side, self.max_megapixels)
 
     def where(self, index: int) -> Path:
         """Return the file of an image."""
@@ -156,6 +166,7 @@ class MindRecordDomain:
         path: the file.
         column: name of the column.
         max_images: number of images to keep, from the first on; 0 keeps all.
+        value_range: of the pictures that it was made of, if they were deep.
 
     Raises:
         RuntimeError: MindSpore cannot read it; MindSpore adds exceptions of its own.
@@ -164,10 +175,14 @@ class MindRecordDomain:
     NAMED = 1500
     """Rows, spread over the file, that are read to tell it from others: seconds at 256 pixels."""
 
-    def __init__(self, path, column: str, max_images: int = 0):
+    finished = True
+
+    def __init__(
+        self, path, column: str, max_images: int = 0, value_range: Range | None = None
+    ):  # fmt: skip
         import mindspore.dataset as ds
 
-        self.path, self.column = Path(path), column
+        self.path, self.column, self.range = Path(path), column, value_range
         rows = ds.MindDataset(str(path), [column], shuffle=False).get_dataset_size()
         self.count = min(rows, max_images or rows)
         self.left_out: list[Path] = []
@@ -229,32 +244,43 @@ def find_root(root) -> Path:
     )
 
 
-def load_domains(config: DataConfig, split: str, channels=(3, 3)) -> tuple[Domain, Domain]:
+Ranges = Sequence[Range | None]
+"""The ranges of A and of B; None where there are no deep pictures."""
+
+
+def load_domains(
+    config: DataConfig, split: str, channels=(3, 3), ranges: Ranges = (None, None)
+) -> tuple[Domain, Domain]:
     """Open domains A and B of a split, `train` or `test`, from folders or a MindRecord file.
 
     Args:
         config: all but flip and batch_size are used.
         split: train or test.
         channels: number of channels of A and of B.
+        ranges: what black and white are in their deep pictures, as the training images have it; of
+            the training images, `data.value_range` or what is found.
 
     Raises:
         UserError: something is missing, empty, or does not fit the configuration.
     """
     root = find_root(config.root)
+    if config.value_range != "auto":
+        ranges = [Range(*config.value_range)] * 2
     if root.is_file():
-        return _load_mindrecord(root, config, channels)
+        return _load_mindrecord(root, config, channels, ranges)
     side = None if config.preprocess == "crop" else config.load_size
     limits = (config.max_images, side, config.max_megapixels)
     a, b = (
-        FolderDomain(root / f"{split}{letter}", count, *limits)
-        for letter, count in zip("AB", channels)
+        FolderDomain(root / f"{split}{letter}", count, *limits, value_range)
+        for letter, count, value_range in zip("AB", channels, ranges)
     )
     return a, b
 
 
-def load_split(config: Config, split: str) -> tuple[Domain, Domain]:
+def load_split(config: Config, split: str, ranges: Ranges = (None, None)) -> tuple[Domain, Domain]:
     """Open domains A and B of a split, with the channels of the model; see `load_domains`."""
-    return load_domains(config.data, split, (config.model.channels_a, config.model.channels_b))
+    channels = (config.model.channels_a, config.model.channels_b)
+    return load_domains(config.data, split, channels, ranges)
 
 
 def load_sample_tests(config: Config, trains: tuple[Domain, Domain]) -> tuple[Domain, Domain]:
@@ -272,13 +298,13 @@ def load_sample_tests(config: Config, trains: tuple[Domain, Domain]) -> tuple[Do
     if Path(config.data.root).is_file():
         return trains
     try:
-        return load_split(config, "test")
+        return load_split(config, "test", [domain.range for domain in trains])
     except UserError as error:
         raise UserError(f"{error}\n--train.sample_every 0 trains without test images") from error
 
 
-def load_tests(config: Config) -> tuple[Domain, Domain]:
-    """Open the test images of both domains.
+def load_tests(config: Config, ranges: Ranges = (None, None)) -> tuple[Domain, Domain]:
+    """Open the test images of both domains; `ranges` are those of the training images.
 
     Raises:
         UserError: there are none.
@@ -288,10 +314,10 @@ def load_tests(config: Config) -> tuple[Domain, Domain]:
             f"data.root {config.data.root} is a file, which has no test images; an "
             f"evaluation needs a folder with trainA, trainB, testA and testB"
         )
-    return load_split(config, "test")
+    return load_split(config, "test", ranges)
 
 
-def _load_mindrecord(path, config, channels):
+def _load_mindrecord(path, config, channels, ranges):
     if config.preprocess != "resize_and_crop":
         raise UserError(
             f"data.root {path} is a file of finished images: data.preprocess {config.preprocess} "
@@ -299,7 +325,10 @@ def _load_mindrecord(path, config, channels):
         )
     columns = ("image_A", "image_B")
     try:
-        domains = tuple(MindRecordDomain(path, name, config.max_images) for name in columns)
+        domains = tuple(
+            MindRecordDomain(path, name, config.max_images, value_range)
+            for name, value_range in zip(columns, ranges)
+        )
         firsts = [domain.load(0) for domain in domains]
     except Exception as error:  # MindSpore raises many kinds here, with a page of text each
         raise UserError(
@@ -322,9 +351,7 @@ def _load_mindrecord(path, config, channels):
 _reporting = threading.Lock()
 
 
-def load_readable(
-    domain: Domain, index: int, broken: dict[int, int], number: int = 0
-) -> Image.Image | np.ndarray:
+def load_readable(domain: Domain, index: int, broken: dict[int, int], number: int = 0) -> AnyImage:
     """Load an image, or in place of a broken one the next that can be read. Warn of each once.
 
     An image is broken if it cannot be read twice in a row.
@@ -357,16 +384,14 @@ def _warn_skipped(path, error):
     log.warning("skipped %s: %s", path, error)
 
 
-def to_square(image: Image.Image | np.ndarray, config: DataConfig) -> np.ndarray:
+def to_square(image: AnyImage, config: DataConfig, finished: bool = False) -> np.ndarray:
     """Turn an image of a domain into (C, S, S) in [-1, 1], S the crop size, for testing.
 
     As in training, with its middle in place of a random crop; resized to the crop size, so that as
-    much as possible is seen. An array, which comes at its final size, is cut.
+    much as possible is seen, unless it is `finished`, at its final size.
     """
     size = config.crop_size
-    if isinstance(image, np.ndarray):
-        return image[:, :size, :size]
-    fit = fitted(image, size, config.preprocess)
+    fit = fitted(image, size, "crop" if finished else config.preprocess)
     return np.ascontiguousarray(cut(fit, size, lambda most: most // 2))
 
 
@@ -374,4 +399,5 @@ def sample_images(domain: Domain, config: DataConfig, count: int = 4) -> np.ndar
     """Return a fixed choice of images, spread over a domain: (count, C, S, S), see `to_square`."""
     broken: dict[int, int] = {}
     indices = np.linspace(0, len(domain) - 1, min(count, len(domain))).astype(int)
-    return np.stack([to_square(load_readable(domain, i, broken), config) for i in indices])
+    images = (load_readable(domain, index, broken) for index in indices)
+    return np.stack([to_square(image, config, domain.finished) for image in images])

@@ -15,12 +15,15 @@ import numpy as np
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
+from cyclegan_ms.data.arrays import ArrayFile, open_npy, open_tiff
 from cyclegan_ms.files import shown
 
 __all__ = [
+    "ARRAYS",
     "check_megapixels",
     "file_size",
     "find_images",
+    "has_deep_colors",
     "known_endings",
     "open_image",
     "pillow_errors",
@@ -53,10 +56,15 @@ _RAW = {
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
+ARRAYS = ".npy"
+"""Ending of NumPy's files."""
+
+
 def known_endings(kinds: Collection[str] = FORMATS) -> set[str]:
     """Return the endings of the types that are read, such as .png; of some of `FORMATS`, or all."""
     read = set(_installed()) & set(kinds)
-    return {ending for ending, kind in Image.registered_extensions().items() if kind in read}
+    of_pillow = {ending for ending, kind in Image.registered_extensions().items() if kind in read}
+    return of_pillow | {ARRAYS}
 
 
 @lru_cache(maxsize=1)
@@ -125,25 +133,69 @@ def file_size(path) -> int:
     return found.st_size
 
 
-def open_image(path) -> Image.Image:
+def open_image(path, channels: int = 3) -> Image.Image | ArrayFile:
     """Open a file as a Pillow image that is decoded when it is first used.
 
-    Of any size: whoever decodes it checks that, by `check_megapixels`.
+    What Pillow has no image for becomes an `ArrayFile`: `.npy`, and with tifffile installed TIFF
+    of any number and kind of bands. Of any size: whoever decodes it checks that, by
+    `check_megapixels`.
+
+    Args:
+        path: the file.
+        channels: number of bands that are wanted.
 
     Raises:
         OSError: it cannot be read, or is no picture, and what it is instead; Pillow adds exceptions
             of its own.
     """
     file_size(path)  # a pipe would be waited for
-    if Path(path).suffix.lower() in _RAW:  # many look like TIFF files, and hold a small preview
+    ending = Path(path).suffix.lower()
+    if ending in _RAW:  # many look like TIFF files, and hold a small preview
         raise OSError("a camera's raw file; develop it to TIFF, PNG or JPEG first")
+    if ending == ARRAYS:
+        return open_npy(path)
     try:
-        return Image.open(path, formats=_installed())
+        image = Image.open(path, formats=_installed())
     except UnidentifiedImageError:
+        with open(path, "rb") as file:
+            tiff = file.read(4) in _TIFF_STARTS
+        if tiff and (opened := open_tiff(path)):
+            return opened
         raise OSError(_described(path)) from None
+    if _is_for_tifffile(image, channels):
+        with suppress(OSError):
+            if opened := open_tiff(path):
+                image.close()
+                return opened
+    return image
 
 
-def check_megapixels(image: Image.Image, most: float, key: str) -> None:
+def _is_for_tifffile(image, channels):
+    """Return whether Pillow drops bits of a TIFF file, or takes 16 bits with a sign for 32."""
+    if image.format != "TIFF":
+        return False
+    if image.mode == "I":
+        return True
+    bands = image.tag_v2.get(277, 1)
+    return has_deep_colors(image) and bands == max(channels, 3)  # with transparency it takes 8
+
+
+def has_deep_colors(image: Image.Image) -> bool:
+    """Return whether Pillow will drop bits of each colour: it has no mode for more than 8.
+
+    Args:
+        image: as it was opened, not decoded yet.
+    """
+    if image.mode.startswith(("I", "F")):  # one value of many bits, which it keeps
+        return False
+    for codec, _, _, args in getattr(image, "tile", ()):
+        first, *rest = args if isinstance(args, tuple) else (args,)
+        if ";16" in str(first) or ";12" in str(first) or (codec == "ppm" and rest[0] > 255):
+            return True
+    return False
+
+
+def check_megapixels(image: Image.Image | ArrayFile, most: float, key: str) -> None:
     """Raise OSError for a picture of more than `most` million pixels, which is what `key` says.
 
     Args:
@@ -185,8 +237,7 @@ def _described_tiff(file, head):
     kind = {2: "signed ", 3: "floating-point ", 5: "complex ", 6: "complex "}.get(form, "")
     return (
         f"a TIFF file of {bands} {kind}{'band' if bands == 1 else 'bands'} of {bits} bits "
-        f"(compression {tags.get(259, 1)}), which Pillow does not read; save it as gray or RGB of "
-        f"8 or 16 bits"
+        f"(compression {tags.get(259, 1)}), which Pillow does not read; pip install tifffile does"
     )
 
 

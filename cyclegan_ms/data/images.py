@@ -1,4 +1,9 @@
-"""Pictures to arrays and back: what is black and white in them, and how they become 8 bits."""
+"""Pictures to arrays and back: 8-bit Pillow images, and deeper ones as values in [-1, 1].
+
+A *deep* picture has more than 8 bits a value, or bands that Pillow has no image for. It is an array
+(C, H, W), float32 in [-1, 1], from the moment it is read: what -1 and 1 stand for is the same for
+all of a folder, see `FolderRange`. Everything here takes both.
+"""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -8,41 +13,51 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from cyclegan_ms.data.arrays import ArrayFile
 from cyclegan_ms.data.formats import (
     check_megapixels,
     known_endings,
     open_image,
     pillow_errors,
 )
+from cyclegan_ms.data.ranges import BYTES, Range, usual_range
 
 __all__ = [
-    "DeepPictures",
+    "FolderRange",
+    "AnyImage",
+    "as_bands",
     "at_least",
     "convert_image",
     "cut",
+    "deep_values",
     "fitted",
     "from_chw",
-    "is_deep",
+    "range_of",
     "read_image",
+    "resized",
     "resized_chw",
+    "size_of",
     "to_chw",
-    "white_of",
+    "unit_bands",
+    "view_of",
 ]
 
 log = logging.getLogger(__name__)
+
+AnyImage = Image.Image | np.ndarray
 
 
 def read_image(
     path,
     channels: int = 3,
-    white: float | None = None,
+    value_range: Range | None = None,
     side: int | None = None,
     max_megapixels: float = 0,
-) -> Image.Image:
-    """Read a file as a viewer would show it: 8-bit RGB, or gray for `channels=1`.
+) -> AnyImage:
+    """Read a file as a viewer would show it: 8-bit RGB, or gray for `channels=1`; or deep.
 
-    Applies EXIF rotation, lays transparency on white, scales pictures of more bits to 8, and takes
-    the first frame of an animation.
+    Applies EXIF rotation, lays transparency on white, and takes the first frame of an animation. A
+    picture of more than 8 bits keeps them: it becomes an array (`channels`, H, W) in [-1, 1].
 
     A JPEG file that is to be shrunk is decoded at a half, a quarter or an eighth of its size, never
     with a side below 2 * `side`. Once resized to 286 pixels, pictures of 12 megapixels (drawn: a
@@ -53,37 +68,37 @@ def read_image(
 
     Args:
         path: the file.
-        channels: 3 or 1.
-        white: as for `white_of`.
+        channels: 3 for colours, 1 for gray; of any other number, files must have as many bands.
+        value_range: what -1 and 1 stand for in deep pictures; None finds it in this one. Bytes have
+            `BYTES` in any case.
         side: length in pixels that the shorter side, or both, will be resized to; None decodes the
             picture at its full size.
         max_megapixels: refuse larger pictures before decoding them; 0 takes all.
 
     Raises:
-        OSError: the file cannot be read or decoded, or the picture is too large.
+        OSError: the file cannot be read or decoded, the picture is too large, or has other bands.
     """
-    with pillow_errors(), open_image(path) as image:
-        check_megapixels(image, max_megapixels, "data.max_megapixels")
-        if side:
-            image.draft(None, (2 * side, 2 * side))
-        image.load()
-        white = white_of(image, white)
-        return convert_image(ImageOps.exif_transpose(image), channels, white)
+    with pillow_errors(), open_image(path, channels) as file:
+        check_megapixels(file, max_megapixels, "data.max_megapixels")
+        if isinstance(file, Image.Image):
+            if side:
+                file.draft(None, (2 * side, 2 * side))
+            file.load()
+        values = deep_values(file, channels)
+        if values is not None:
+            return unit_bands(values, channels, value_range)
+        return convert_image(ImageOps.exif_transpose(file), channels)
 
 
-def convert_image(image: Image.Image, channels: int = 3, white: float | None = None) -> Image.Image:
-    """Convert any Pillow mode to 8-bit RGB (`channels=3`) or gray (1), as `read_image` does.
+def convert_image(image: Image.Image, channels: int = 3) -> Image.Image:
+    """Convert any 8-bit image of Pillow's to RGB (`channels=3`) or gray (1), as `read_image` does.
 
-    Args:
-        image: any.
-        channels: 3 or 1.
-        white: the value that becomes 255, if values have more than 8 bits; None finds it in them.
+    Raises:
+        OSError: `channels` is another number.
     """
-    if is_deep(image):
-        white = white or white_of(image)
-        values = np.nan_to_num(np.asarray(image, np.float64) * (255 / white))
-        image = Image.fromarray(np.clip(values, 0, 255).round().astype(np.uint8))
-    elif image.has_transparency_data:
+    if channels not in (1, 3):
+        raise _other_bands(len(image.getbands()), channels)
+    if image.has_transparency_data:
         image = image.convert("RGBA")
         paper = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(paper, image)
@@ -93,136 +108,195 @@ def convert_image(image: Image.Image, channels: int = 3, white: float | None = N
 # ------------------------------------------------------------------ more than 8 bits
 
 
-def is_deep(image: Image.Image) -> bool:
-    """Return whether a picture holds one value of more than 8 bits for each pixel."""
+def deep_values(file: Image.Image | ArrayFile, channels: int = 3) -> np.ndarray | None:
+    """Return the values (H, W, C) of a deep picture, upright; None for one of 8 bits.
+
+    Args:
+        file: as it was opened, and decoded.
+        channels: number of bands that are wanted; one of 8 bits counts as deep where that is the
+            number of its bands, and neither 1 nor 3.
+    """
+    if isinstance(file, ArrayFile):
+        return file.values()
+    if _is_deep(file):
+        values = np.asarray(ImageOps.exif_transpose(file))
+        # Some releases of Pillow open PNG files of 16 bits as "I", and scale deep PPM to 16 bits.
+        if file.mode == "I" and file.format in ("PNG", "PPM"):
+            values = values.astype(np.uint16)
+        return values.astype(values.dtype.newbyteorder("="), copy=False)[..., None]
+    if channels not in (1, 3) and len(file.getbands()) == channels:
+        return np.asarray(ImageOps.exif_transpose(file))
+    return None
+
+
+def _is_deep(image):
+    """Return whether an image of Pillow's holds one value of more than 8 bits for each pixel."""
     return image.mode.startswith(("I", "F"))
 
 
-def _is_wide(image):
-    """Return whether its type does not say what is white: whole numbers of 32 bits, and floats."""
-    # Some releases of Pillow open PNG files of 16 bits as "I", and scale every deep PPM to 16 bits.
-    return image.mode == "F" or (image.mode == "I" and image.format not in ("PNG", "PPM"))
+def unit_bands(values: np.ndarray, channels: int, value_range: Range | None = None) -> np.ndarray:
+    """Turn the values (H, W, C) of a deep picture into (`channels`, H, W) in [-1, 1].
 
-
-def white_of(image: Image.Image, wide: float | None = None) -> float:
-    """Return the value that is white in a deep picture; black is 0.
-
-    Args:
-        image: a Pillow image, as it was opened.
-        wide: what is white in pictures of 32 bits; None takes the smallest of 1, 255 and 65535
-            that no value exceeds, or else the greatest value.
+    Raises:
+        OSError: it has other bands.
     """
-    if not is_deep(image):
-        return 255.0
-    if not _is_wide(image):
-        return 65535.0
-    return wide or _usual_white(_brightest(image))
+    pixels = range_of(values, value_range).to_unit(values)
+    return as_bands(np.ascontiguousarray(pixels.transpose(2, 0, 1)), channels)
 
 
-def _brightest(image):
-    values = np.asarray(image)
-    return float(values[np.isfinite(values)].max(initial=0))
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+"""Shares of red, green and blue in gray (ITU-R BT.601, as Pillow has it)."""
 
 
-def _usual_white(brightest):
-    return next((float(white) for white in (1, 255, 65535) if brightest <= white), brightest)
+def as_bands(pixels: np.ndarray, channels: int) -> np.ndarray:
+    """Turn (C, H, W) into as many channels: gray repeated for colours, their luma for gray.
+
+    Raises:
+        OSError: it is of another number of bands.
+    """
+    bands = len(pixels)
+    if bands == channels:
+        return pixels
+    if (bands, channels) == (1, 3):
+        return np.repeat(pixels, 3, 0)
+    if (bands, channels) == (3, 1):
+        return np.tensordot(_LUMA, pixels, 1)[None]
+    raise _other_bands(bands, channels)
 
 
-class DeepPictures:
-    """The pictures of more than 8 bits of one folder: what is white is the same in all of them.
+def _other_bands(bands, channels):
+    return OSError(f"has {bands} {'band' if bands == 1 else 'bands'}, not {channels}")
+
+
+def range_of(values: np.ndarray, value_range: Range | None = None) -> Range:
+    """Return the range of a picture's values: of bytes always the same, else the one given.
+
+    Without one it is found in the values.
+    """
+    if values.dtype == np.uint8:
+        return BYTES
+    if values.dtype == bool:
+        return Range(0, 1)
+    if value_range:
+        return value_range
+    lowest, highest = _ends(values)
+    return usual_range(lowest, highest, values.dtype.kind in "iu")
+
+
+def _ends(values):
+    """Return the least and the greatest finite value; 0 and 1 where there is none."""
+    finite = values[np.isfinite(values)]
+    return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+
+
+class FolderRange:
+    """Finds what is black and white in the deep pictures of one folder: the same in all of them.
 
     Args:
         max_megapixels: pass over larger pictures; 0 takes all.
+        channels: number of bands that are wanted.
     """
 
-    SAMPLE = 20
-    """16-bit pictures looked at for a range that is hardly used."""
     MOST = 200
     """Files of one ending that `look` opens."""
     KINDS = ("JPEG2000", "PNG", "PPM", "TIFF")
-    """Types that can hold more than 8 bits, of those that are read."""
+    """Types that can hold more than 8 bits, of those that are read, beside `.npy`."""
 
-    def __init__(self, max_megapixels: float = 0):
-        self.max_megapixels = max_megapixels
-        self.wide: list[Path] = []
-        self.sixteen: list[Path] = []
+    def __init__(self, max_megapixels: float = 0, channels: int = 3):
+        self.max_megapixels, self.channels = max_megapixels, channels
+        self.lowest, self.highest = np.inf, -np.inf
+        self.kinds: dict[str, int] = {}
 
-    def note(self, path, image: Image.Image) -> None:
-        """Note a picture of the folder, just opened."""
-        if is_deep(image):
-            (self.wide if _is_wide(image) else self.sixteen).append(Path(path))
+    def look(self, paths: Sequence[Path], most: int | None = MOST) -> None:
+        """Read files of a folder: of each ending up to `most`, spread over it; None reads all.
 
-    def look(self, paths: Sequence[Path]) -> None:
-        """Open files of a folder and note them: of each ending up to `MOST`, spread over it.
-
-        Only endings of types that can hold more than 8 bits count. Broken files are passed over.
+        Only endings of types that can be deep count. Broken files are passed over: they are told of
+        when it is their turn.
         """
         groups: dict[str, list[Path]] = {ending: [] for ending in known_endings(self.KINDS)}
         for path in paths:
             if (ending := path.suffix.lower()) in groups:
                 groups[ending].append(path)
         for group in groups.values():
-            for path in group[:: -(-len(group) // self.MOST) or 1]:
-                with suppress(OSError, MemoryError), pillow_errors(), open_image(path) as image:
-                    self.note(path, image)
+            every = -(-len(group) // most) if most and group else 1
+            for path in group[::every]:
+                with suppress(OSError, MemoryError):
+                    self._look_at(path)
 
-    def settle(self, folder) -> float | None:
-        """Return what is white in the pictures of 32 bits, as `white_of` takes it; None: no such.
+    def _look_at(self, path):
+        with pillow_errors(), open_image(path, self.channels) as file:
+            self._note(file)
 
-        Says so, and warns if pictures of 16 bits are nearly black.
-        """
-        every = -(-len(self.sixteen) // self.SAMPLE) or 1
-        reached = self._brightest(self.sixteen[::every])
-        if self.sixteen and 0 < reached < 65535 / 8:
-            log.warning(
-                "%s: its pictures of 16 bits reach %d of 65535 and come out nearly black; "
-                "scale their values to the whole range first", folder, reached,
-            )  # fmt: skip
-        if not self.wide:
+    def _note(self, file):
+        if isinstance(file, Image.Image) and not _is_deep(file):
+            return
+        check_megapixels(file, self.max_megapixels, "")
+        values = deep_values(file)
+        if values.dtype in (np.uint8, bool):
+            return
+        kind = str(values.dtype)
+        self.kinds[kind] = self.kinds.get(kind, 0) + 1
+        lowest, highest = _ends(values)
+        self.lowest, self.highest = min(self.lowest, lowest), max(self.highest, highest)
+
+    def settle(self, folder) -> Range | None:
+        """Return the range, and say it; None where no deep picture was seen."""
+        if not self.kinds:
             return None
-        white = _usual_white(self._brightest(self.wide))
-        log.info(
-            "%s: in its pictures of 32 bits (%d looked at) 0 is black and %g white",
-            folder, len(self.wide), white,
-        )  # fmt: skip
-        return white
-
-    def _brightest(self, paths):
-        brightest = 0.0
-        for path in paths:
-            try:
-                with pillow_errors(), open_image(path) as image:
-                    check_megapixels(image, self.max_megapixels, "")
-                    brightest = max(brightest, _brightest(image))
-            except (OSError, MemoryError):  # said when it is its turn
-                continue
-        return brightest
+        whole = all("int" in kind for kind in self.kinds)
+        found = usual_range(float(self.lowest), float(self.highest), whole)
+        counts = ", ".join(f"{count} of {kind}" for kind, count in sorted(self.kinds.items()))
+        log.info("%s: %s is black to white in deep pictures (looked at %s)", folder, found, counts)
+        if len(self.kinds) > 1:
+            log.warning("%s: one range for values of several types; one of each would do", folder)
+        return found
 
 
 # ------------------------------------------------------------------ shapes
 
 
-def fitted(image: Image.Image, side: int, preprocess: str) -> Image.Image:
+def size_of(image: AnyImage) -> tuple[int, int]:
+    """Return width and height."""
+    return image.size if isinstance(image, Image.Image) else (image.shape[2], image.shape[1])
+
+
+def resized(image: AnyImage, size: tuple[int, int]) -> AnyImage:
+    """Resize a picture to a width and height, by Pillow's bicubic filter."""
+    if size_of(image) == size:
+        return image
+    if isinstance(image, Image.Image):
+        return image.resize(size, Image.Resampling.BICUBIC)
+    bands = (Image.fromarray(band).resize(size, Image.Resampling.BICUBIC) for band in image)
+    return np.clip(np.stack([np.asarray(band) for band in bands]), -1, 1)
+
+
+def _part(image, left, top, width, height):
+    if isinstance(image, Image.Image):
+        return image.crop((left, top, left + width, top + height))
+    return image[:, top : top + height, left : left + width]
+
+
+def fitted(image: AnyImage, side: int, preprocess: str) -> AnyImage:
     """Resize a picture as `data.preprocess` says, before it is cut.
 
     Args:
-        image: RGB or gray.
+        image: RGB, gray or deep.
         side: side of the square, or length of the shorter side, in pixels.
         preprocess: `resize_and_crop` squeezes to a square, `scale_and_crop` keeps the shape (see
             `LONGEST`), `crop` the size.
     """
     if preprocess == "crop":
         return image
-    width, height = image.size
+    width, height = size_of(image)
     if preprocess == "resize_and_crop":
         width = height = side
     else:
         shorter = min(width, height)
         if max(width, height) > LONGEST * shorter:
             image = _middle(image, LONGEST * shorter)
-            width, height = image.size
+            width, height = size_of(image)
         width, height = (round(length * side / shorter) for length in (width, height))
-    return image.resize((width, height), Image.Resampling.BICUBIC)
+    return resized(image, (width, height))
 
 
 LONGEST = 20
@@ -231,25 +305,26 @@ pixels' width would fill the memory."""
 
 
 def _middle(image, longest):
-    width, height = (min(length, longest) for length in image.size)
-    left, top = (image.width - width) // 2, (image.height - height) // 2
-    return image.crop((left, top, left + width, top + height))
+    width, height = size_of(image)
+    across, down = min(width, longest), min(height, longest)
+    return _part(image, (width - across) // 2, (height - down) // 2, across, down)
 
 
-def cut(image: Image.Image, side: int, choose: Callable[[int], int]) -> np.ndarray:
+def cut(image: AnyImage, side: int, choose: Callable[[int], int]) -> np.ndarray:
     """Cut a square out of a picture, mirrored at its edges where it is smaller.
 
     Args:
-        image: RGB or gray.
+        image: RGB, gray or deep.
         side: of the square, in pixels.
         choose: takes a number n and gives one from 0 to n: the place along an axis, vertical first.
 
     Returns (C, side, side) in [-1, 1].
     """
-    top, left = (choose(max(0, length - side)) for length in (image.height, image.width))
-    if min(image.size) < side:
+    width, height = size_of(image)
+    top, left = (choose(max(0, length - side)) for length in (height, width))
+    if min(width, height) < side:
         return at_least(to_chw(image), side)[:, top : top + side, left : left + side]
-    return to_chw(image.crop((left, top, left + side, top + side)))
+    return to_chw(_part(image, left, top, side, side))
 
 
 def at_least(pixels: np.ndarray, side: int) -> np.ndarray:
@@ -261,19 +336,29 @@ def at_least(pixels: np.ndarray, side: int) -> np.ndarray:
 # ------------------------------------------------------------------ arrays
 
 
-def to_chw(image: Image.Image) -> np.ndarray:
-    """Turn an RGB or gray image into float32 (C, H, W) in [-1, 1]."""
+def to_chw(image: AnyImage) -> np.ndarray:
+    """Turn an RGB or gray image into float32 (C, H, W) in [-1, 1]; a deep one is that already."""
+    if isinstance(image, np.ndarray):
+        return np.ascontiguousarray(image)
     pixels = np.asarray(image, np.float32)
     pixels = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
     return np.ascontiguousarray(pixels / 127.5 - 1)
 
 
 def from_chw(pixels: np.ndarray) -> Image.Image:
-    """Turn float (C, H, W) in [-1, 1] into an image: the inverse of `to_chw`, clipping values."""
+    """Turn float (1 or 3, H, W) in [-1, 1] into an image: the inverse of `to_chw`, clipping."""
     values = np.clip((pixels + 1) * 127.5, 0, 255).round().astype(np.uint8)
     return Image.fromarray(values[0] if len(values) == 1 else values.transpose(1, 2, 0))
 
 
+def view_of(pixels: np.ndarray) -> Image.Image:
+    """Turn float (C, H, W) in [-1, 1] into an 8-bit image to look at, gray or of three bands.
+
+    Of more than three bands it shows the first three, of two the first.
+    """
+    return from_chw(pixels[: 3 if len(pixels) >= 3 else 1])
+
+
 def resized_chw(image: Image.Image, width: int, height: int) -> np.ndarray:
     """Resize an RGB or gray image and return it as RGB: float32 (3, height, width) in [-1, 1]."""
-    return to_chw(image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC))
+    return to_chw(resized(image.convert("RGB"), (width, height)))

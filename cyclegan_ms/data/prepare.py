@@ -1,6 +1,7 @@
 """Download and unpack public archives safely; pack folders into MindRecord files."""
 
 import hashlib
+import logging
 import shutil
 import stat
 import tempfile
@@ -18,6 +19,8 @@ from cyclegan_ms.data.stream import UnpairedStream
 from cyclegan_ms.errors import UserError
 
 __all__ = ["SOURCES", "Source", "download", "prepare_archive", "unpack", "write_mindrecord"]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -185,6 +188,9 @@ def write_mindrecord(config: DataConfig, path, seed: int = 0) -> int:
             raise UserError(f"{file} exists already; nothing is overwritten")
     Config(config)  # sizes that fit each other
     stream = UnpairedStream(*load_domains(config, "train"), config, seed)
+    for domain, name in zip(stream.domains, config.domains):
+        if domain.range:
+            log.info("%s: trainings on the file need --data.value_range '%s'", name, domain.range)
 
     from mindspore.mindrecord import FileWriter
 

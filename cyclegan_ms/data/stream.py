@@ -10,11 +10,10 @@ from collections.abc import Iterator, Sized
 from functools import lru_cache
 
 import numpy as np
-from PIL import Image
 
 from cyclegan_ms.config import DataConfig
 from cyclegan_ms.data.domains import Domain, MindRecordDomain, load_readable
-from cyclegan_ms.data.images import cut, fitted
+from cyclegan_ms.data.images import AnyImage, cut, fitted
 from cyclegan_ms.errors import UserError
 
 __all__ = ["UnpairedStream", "augment", "create_dataset", "epoch_steps", "iterate"]
@@ -107,7 +106,10 @@ class UnpairedStream:
         """Augment the images of A and B that are pair `number`; see `augment`."""
         place = divmod(int(number), self.epoch_images)
         draws = (np.random.default_rng([self.seed, 1, side, *place]) for side in (0, 1))
-        return tuple(augment(image, self.config, rng) for image, rng in zip(images, draws))
+        return tuple(
+            augment(image, self.config, rng, domain.finished)
+            for image, rng, domain in zip(images, draws, self.domains)
+        )
 
 
 @lru_cache(maxsize=8)
@@ -120,19 +122,17 @@ def epoch_steps(domain_a: Sized, domain_b: Sized, per_step: int) -> int:
     return -(-max(len(domain_a), len(domain_b)) // per_step)
 
 
-def augment(image, config: DataConfig, rng: np.random.Generator) -> np.ndarray:
+def augment(
+    image: AnyImage, config: DataConfig, rng: np.random.Generator, finished: bool = False
+) -> np.ndarray:
     """Resize as `data.preprocess` says, crop crop_size at random, mirror half of the time.
 
-    Takes a Pillow image, or an array (C, H, W), which is not resized; returns (C, S, S) in [-1, 1].
+    Takes an image, or an array (C, H, W) in [-1, 1]; what is `finished` is not resized. Returns
+    (C, S, S) in [-1, 1].
     """
-    size = config.crop_size
-    if isinstance(image, Image.Image):
-        assert config.load_size is not None  # filled in by DataConfig
-        image = fitted(image, config.load_size, config.preprocess)
-        pixels = cut(image, size, lambda most: int(rng.integers(most + 1)))
-    else:
-        top, left = (int(rng.integers(extent - size + 1)) for extent in image.shape[1:])
-        pixels = image[:, top : top + size, left : left + size]
+    assert config.load_size is not None  # filled in by DataConfig
+    image = fitted(image, config.load_size, "crop" if finished else config.preprocess)
+    pixels = cut(image, config.crop_size, lambda most: int(rng.integers(most + 1)))
     mirror = rng.random() < 0.5
     if config.flip and mirror:
         pixels = pixels[:, :, ::-1]

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cyclegan_ms.data.images import from_chw
 from cyclegan_ms.errors import UserError
 
 __all__ = [
@@ -96,21 +95,20 @@ def _l1(x, y):
     return float(np.abs(x - y).mean())
 
 
-def _bytes(it):
-    """Return original and reconstruction as 8-bit images."""
-    return [np.asarray(from_chw(image)) for image in (it.real, it.rec)]
+def _shares(it):
+    """Return original and reconstruction from 0, black, to 1, white."""
+    return [(image + 1) / 2 for image in (it.real, it.rec)]
 
 
 def _psnr(it):
     with np.errstate(divide="ignore"):
-        value = require_skimage().peak_signal_noise_ratio(*_bytes(it), data_range=255)
+        value = require_skimage().peak_signal_noise_ratio(*_shares(it), data_range=1)
     return min(float(value), 100.0)
 
 
 def _ssim(it):
-    original, result = _bytes(it)
     value = require_skimage().structural_similarity(
-        original, result, data_range=255, channel_axis=2 if original.ndim == 3 else None,
+        *_shares(it), data_range=1, channel_axis=0,
         gaussian_weights=True, sigma=1.5, use_sample_covariance=False,
     )  # fmt: skip
     return float(value)
@@ -124,12 +122,12 @@ IMAGE_METRICS: dict[Metric, Callable[[Translation], float | None]] = {
     ): lambda it: _l1(it.rec, it.real),
     Metric(
         "psnr", "cycle PSNR, dB", ".2f", "more",
-        "Peak signal-to-noise ratio of the reconstruction as an 8-bit image; 100 if it is equal.",
+        "Peak signal-to-noise ratio of the reconstruction, white being the peak; 100 if equal.",
     ): _psnr,
     Metric(
         "ssim", "cycle SSIM", ".3f", "more",
-        "Structural similarity of the reconstruction as an 8-bit image (Wang et al. 2004: Gaussian "
-        "window of 11 pixels, sigma 1.5; mean over channels).",
+        "Structural similarity of the reconstruction (Wang et al. 2004: Gaussian window of 11 "
+        "pixels, sigma 1.5; mean over channels).",
     ): _ssim,
     Metric(
         "idt_l1", "identity L1, by the other generator", ".3f", "less",

@@ -15,7 +15,8 @@ import mindspore as ms
 
 from cyclegan_ms.config import Config
 from cyclegan_ms.data.domains import Domain, find_root, load_split, load_tests, to_square
-from cyclegan_ms.data.images import from_chw, resized_chw
+from cyclegan_ms.data.images import resized_chw, view_of
+from cyclegan_ms.data.ranges import Range
 from cyclegan_ms.errors import UserError
 from cyclegan_ms.evaluate import classifier, distances, patches
 from cyclegan_ms.evaluate.features import FeatureNetwork
@@ -98,8 +99,7 @@ def evaluate(
 
     Everything is per direction, for the test images of its source domain:
 
-    - cycle L1, PSNR, SSIM: how near an image comes to itself, there and back. L1 is the mean
-      absolute difference of values in [-1, 1]; the other two compare 8-bit images.
+    - cycle L1, PSNR, SSIM: how near an image comes to itself, there and back, by values in [-1, 1].
     - identity L1: what a generator changes in an image that is of its target domain already.
     - inverted: share of translations whose brightness correlates with the original's below -0.2.
     - taken for the target domain: share of translations so judged by a small classifier that was
@@ -131,7 +131,9 @@ def evaluate(
     require_skimage()
     network = FeatureNetwork(features) if features else None
     cells, specs = _load_generators(run, config)
-    images = _Images(config, least_test=4 if network else 1, least_train=4 if network else 2)
+    ranges = [Range(*spec.in_range) if spec.in_range else None for spec in specs]
+    least = (4, 4) if network else (1, 2)
+    images = _Images(config, ranges, *least)
 
     judge = _train_judge(images, steps)
     found = [
@@ -225,12 +227,12 @@ class _Images:
     Raises UserError where a domain has too few test or training images.
     """
 
-    def __init__(self, config: Config, least_test: int, least_train: int):
+    def __init__(self, config: Config, ranges, least_test: int, least_train: int):
         self.root, self.data = find_root(config.data.root), config.data
         # Where one domain is gray, colour would tell all: everybody sees brightness then.
         self.gray = config.model.channels_a != config.model.channels_b
-        self.tests = load_tests(config)
-        self.trains = load_split(config, "train")
+        self.trains = load_split(config, "train", ranges)
+        self.tests = load_tests(config, [domain.range for domain in self.trains])
         self.least = {"test": least_test, "training": least_train}
         self.left_out = {path for d in (*self.tests, *self.trains) for path in d.left_out}
         self.check("test", map(len, self.tests))
@@ -255,14 +257,14 @@ class _Images:
                     log.warning("left out %s: %s", shown(path), error)
                     self.left_out.add(path)
                 continue
-            yield path, to_square(image, self.data)
+            yield path, to_square(image, self.data, domain.finished)
 
     def training(self, domain: Domain, count: int) -> Iterator[Image.Image]:
         """Yield at most `count` readable training images, spread over the domain."""
         readable = [i for i in range(len(domain)) if domain.where(i) not in self.left_out]
         places = np.linspace(0, len(readable) - 1, min(count, len(readable))).astype(int)
         for _, square in self.squares(domain, [readable[place] for place in places]):
-            yield from_chw(square)
+            yield view_of(square)
 
     def seen(self, pictures: Iterable[Image.Image]) -> Iterator[Image.Image]:
         """Yield pictures as they are shown to the classifier and the network of features."""
@@ -320,7 +322,7 @@ def _cases(there, back, squares) -> Iterator[Case]:
     """Yield a case of each image: one for which no judge has been asked yet."""
     for path, real in squares:
         it, metrics = measure(there, back, real)
-        real_picture, fake, rec = (from_chw(pixels) for pixels in (it.real, it.fake, it.rec))
+        real_picture, fake, rec = (view_of(pixels) for pixels in (it.real, it.fake, it.rec))
         yield Case(path.name, real_picture, fake, rec, metrics)
 
 

@@ -1,6 +1,7 @@
 """What a generator is, in a few plain values, and the one place where networks are built."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 
@@ -38,6 +39,10 @@ class GeneratorSpec:
     """decay of the average that its weights are; 0 if they are none"""
     resized: bool = True
     """whether the images it was trained on were parts of pictures resized to about that side"""
+    in_range: tuple[float, float] | None = None
+    """values that were -1 and 1 in pictures of more than 8 bits of its source domain, if any"""
+    out_range: tuple[float, float] | None = None
+    """the same of its target domain"""
 
     @classmethod
     def of(
@@ -86,7 +91,8 @@ class GeneratorSpec:
         """
         try:
             stored = json.loads(text)
-            spec = cls(**{**stored, "domains": tuple(stored["domains"])})
+            pairs = ("domains", "in_range", "out_range")
+            spec = cls(**stored | {key: tuple(stored[key]) for key in pairs if stored.get(key)})
         except (TypeError, ValueError, KeyError, RecursionError) as error:
             raise UserError(f"{path}: of another version of cyclegan_ms, or damaged") from error
         if fault := spec._fault():
@@ -119,6 +125,10 @@ class GeneratorSpec:
         for key in ("shared_blocks", "resized"):
             if type(getattr(self, key)) is not bool:
                 return f"{key} is neither true nor false"
+        for key in ("in_range", "out_range"):
+            ends = getattr(self, key)
+            if ends is not None and not _is_range(ends):
+                return f"{key} {str(ends)[:40]!r} is not [low, high]"
         words = [name for name in self.domains if isinstance(name, str) and name]
         if len(words) != 2 or len(self.domains) != 2 or words[0] == words[1]:
             return "domains are not two different names"
@@ -154,6 +164,11 @@ class GeneratorSpec:
         if self.variant == "tutorial":
             return TutorialGenerator(*shape, self.shared_blocks)
         return ResNetGenerator(*shape, init_gain, self.upsample)
+
+
+def _is_range(ends):
+    numbers = [end for end in ends if type(end) in (int, float) and math.isfinite(end)]
+    return len(ends) == len(numbers) == 2 and ends[0] < ends[1]
 
 
 def build_discriminator(variant: str, channels: int, width: int, init_gain: float) -> nn.Cell:

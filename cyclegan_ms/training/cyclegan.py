@@ -9,6 +9,7 @@ import mindspore as ms
 from mindspore import nn, ops
 
 from cyclegan_ms.config import Config, ModelConfig
+from cyclegan_ms.data.domains import Ranges
 from cyclegan_ms.device import Device, watch_workers
 from cyclegan_ms.errors import TrainingStopped
 from cyclegan_ms.model.augment import draw
@@ -61,11 +62,21 @@ def build_networks(model: ModelConfig, pixels: int = 0) -> Networks:
     return networks
 
 
-def generator_spec(config: Config, direction: str, epoch: int) -> GeneratorSpec:
-    """Describe a generator that is trained with a configuration, in its epoch `epoch`."""
+def generator_spec(
+    config: Config, direction: str, epoch: int, ranges: Ranges = (None, None)
+) -> GeneratorSpec:
+    """Describe a generator that is trained with a configuration, in its epoch `epoch`.
+
+    `ranges` are those of A and of B, where they have pictures of more than 8 bits.
+    """
     data = config.data
+    ends = [(it.low, it.high) if it else None for it in ranges]
+    in_range, out_range = ends if direction == "a2b" else ends[::-1]
     spec = GeneratorSpec.of(vars(config.model), direction, data.domains, data.crop_size, epoch)
-    return replace(spec, ema=config.train.ema, resized=data.preprocess != "crop")
+    return replace(
+        spec, ema=config.train.ema, resized=data.preprocess != "crop", in_range=in_range,
+        out_range=out_range,
+    )  # fmt: skip
 
 
 def _copies(networks, config):

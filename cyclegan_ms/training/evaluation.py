@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from cyclegan_ms.config import Config
-from cyclegan_ms.data.domains import load_tests, sample_images
+from cyclegan_ms.data.domains import Ranges, load_tests, sample_images
 from cyclegan_ms.errors import TrainingStopped
 from cyclegan_ms.evaluate.metrics import mean_metrics, require_skimage
 from cyclegan_ms.evaluate.patches import METRIC, patch_distance
@@ -35,17 +35,18 @@ class EpochEvaluation:
     Args:
         config: train.evaluate_every, data and model are used.
         output: the run folder.
+        ranges: of the training images.
 
     Raises:
         UserError: test images or scikit-image are missing where they are needed.
     """
 
-    def __init__(self, config: Config, output):
+    def __init__(self, config: Config, output, ranges: Ranges = (None, None)):
         self.every = config.train.evaluate_every
         self.path = Path(output) / "evaluation.jsonl"
         if self.every:
             require_skimage()
-            tests = load_tests(config)
+            tests = load_tests(config, ranges)
             self.images = [sample_images(domain, config.data, MOST_IMAGES) for domain in tests]
 
     def state(self) -> int:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ft2font import FT2Font
 from PIL import Image, ImageDraw, ImageFont
 
-from cyclegan_ms.data.images import from_chw
+from cyclegan_ms.data.images import view_of
 from cyclegan_ms.files import atomic_path
 from cyclegan_ms.model.losses import Term
 
@@ -78,7 +78,7 @@ def cycle_grid(cycles: list[tuple], domains) -> Image.Image:
         left = gap + column * (size + gap)
         draw.text((left, 2), title, fill="black", font=font)
         for row, image in enumerate(images):
-            grid.paste(from_chw(image).convert("RGB"), (left, header + row * (size + gap)))
+            grid.paste(view_of(image).convert("RGB"), (left, header + row * (size + gap)))
     return grid
 
 

@@ -93,7 +93,7 @@ def open_record(
     Raises:
         UserError: the folder cannot be used or is in use, or images or packages are missing.
     """
-    folder = RunFolder(output, config)
+    folder = RunFolder(output, config, [domain.range for domain in domains])
     if device.leads:
         with hold_folder(output):
             yield Record(folder, domains, device, schedule, resume, progress, on_line)
@@ -149,7 +149,7 @@ class Record:
         config = folder.config
         self.folder, self.config, self.device, self.schedule = folder, config, device, schedule
         self.samples = _samples(config, domains)
-        self.evaluation = EpochEvaluation(config, folder.path)
+        self.evaluation = EpochEvaluation(config, folder.path, folder.ranges)
         check_run_folder(folder.path, resume)
         self.images = fingerprint(*domains)
         self.bar = sys.stderr.isatty() if progress is None else progress

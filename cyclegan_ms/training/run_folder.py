@@ -8,6 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from cyclegan_ms.config import Config, save_config
+from cyclegan_ms.data.domains import Ranges
 from cyclegan_ms.device import WorkerLost
 from cyclegan_ms.errors import TrainingStopped, UserError
 from cyclegan_ms.files import atomic_path, nearest_folder, remove_leftovers
@@ -25,11 +26,12 @@ class RunFolder:
     Args:
         output: the folder.
         config: all settings.
+        ranges: of the pictures of A and of B with more than 8 bits.
     """
 
-    def __init__(self, output, config: Config):
+    def __init__(self, output, config: Config, ranges: Ranges = (None, None)):
         self.path = Path(output)
-        self.config = config
+        self.config, self.ranges = config, ranges
         self.states = self.path / "checkpoints"
 
     @property
@@ -102,7 +104,7 @@ class RunFolder:
             for folder in folders:
                 folder.mkdir(exist_ok=True)
                 for direction, generator in (("a2b", networks.g_ab), ("b2a", networks.g_ba)):
-                    spec = generator_spec(self.config, direction, epoch)
+                    spec = generator_spec(self.config, direction, epoch, self.ranges)
                     save_generator(generator, spec, folder / FILES[direction])
             if best:  # a run folder for infer.py and evaluate.py
                 save_config(self.config, self.path / "best" / "config.yaml")

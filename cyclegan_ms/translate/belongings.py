@@ -7,7 +7,17 @@ from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-__all__ = ["Belongings", "read_belongings", "save_options"]
+from cyclegan_ms.data.arrays import ArrayFile
+
+__all__ = [
+    "GEO",
+    "XMP",
+    "Belongings",
+    "array_belongings",
+    "described",
+    "read_belongings",
+    "save_options",
+]
 
 
 @dataclass
@@ -28,6 +38,8 @@ class Belongings:
     """what a TIFF file says of the place on earth, by tag"""
     compression: str = ""
     """of a TIFF file, in Pillow's words"""
+    transparent: int | None = None
+    """value of a deep PNG file's pixels that cannot be seen"""
     size: tuple[int, int] = (0, 0)
     """of the picture that all this was said of, upright"""
 
@@ -53,9 +65,11 @@ _WORDS = {
 
 # Tags of TIFF files that say something of the picture; others say how the file is laid out.
 _DESCRIPTIVE = (270, 271, 272, 305, 306, 315, 33432)
-_EXIF_IFD, _GPS_IFD, _XMP, _ORIENTATION = 0x8769, 0x8825, 700, 0x0112
+_EXIF_IFD, _GPS_IFD, _ORIENTATION = 0x8769, 0x8825, 0x0112
+XMP = 700
+"""Its tag in a TIFF file."""
 # Scale, tie points, transformation, GeoTIFF's keys and their parameters, GDAL's description.
-_GEO = {33550: 12, 33922: 12, 34264: 12, 34735: 3, 34736: 12, 34737: 2, 42112: 2}
+GEO = {33550: 12, 33922: 12, 34264: 12, 34735: 3, 34736: 12, 34737: 2, 42112: 2}
 """Their types in a TIFF file: 12 doubles, 3 short integers, 2 text."""
 _COMPRESSIONS = ("raw", "packbits", "tiff_lzw", "tiff_deflate", "tiff_adobe_deflate", "jpeg")
 _LONGEST = 65533
@@ -82,6 +96,8 @@ def read_belongings(file: Image.Image) -> tuple[Image.Image, Belongings, list[st
     found.comment = _bytes(info.get("comment"))
     texts = getattr(file, "text", {}) if file.format == "PNG" else {}
     found.texts = {k: str(v) for k, v in texts.items() if not k.startswith(("XML:", "Raw profile"))}
+    if file.mode.startswith("I") and isinstance(info.get("transparency"), int):
+        found.transparent = info["transparency"]
     dpi = info.get("dpi")
     if isinstance(dpi, tuple) and len(dpi) == 2 and all(0 < float(v) < 1e6 for v in dpi):
         turned = upright.size != file.size
@@ -89,7 +105,7 @@ def read_belongings(file: Image.Image) -> tuple[Image.Image, Belongings, list[st
         found.dpi = (float(across), float(down))
     if file.format == "TIFF":
         tags = getattr(file, "tag_v2", {})
-        found.geo = {tag: tags[tag] for tag in _GEO if tag in tags}
+        found.geo = {tag: tags[tag] for tag in GEO if tag in tags}
         found.compression = info.get("compression", "raw")
         if found.geo and upright is not file and upright.size != file.size:
             found.geo = {}
@@ -97,6 +113,46 @@ def read_belongings(file: Image.Image) -> tuple[Image.Image, Belongings, list[st
     if "photoshop" in info:
         notes.append("its IPTC data is left out")
     return upright, found, notes
+
+
+def array_belongings(file: ArrayFile) -> tuple[Belongings, list[str]]:
+    """Read what belongs to a picture that Pillow has no image for, as `read_belongings` does."""
+    tags, notes = file.tags, []
+    found = Belongings(size=(file.width, file.height), compression=file.compression)
+    found.xmp = _bytes(tags.get(XMP))
+    found.icc_profile = _bytes(tags.get(34675))
+    turn = tags.get(_ORIENTATION, 1)
+    found.dpi = _dpi(tags, turned=turn > 4)
+    kept = Image.Exif()
+    for tag in _DESCRIPTIVE:
+        if isinstance(tags.get(tag), str) and not str(tags[tag]).startswith('{"shape": '):
+            kept[tag] = tags[tag]  # that one is tifffile's own
+    found.exif = kept.tobytes() if len(kept) else b""
+    if {_EXIF_IFD, _GPS_IFD} & set(tags):
+        notes.append("its EXIF data is left out")
+    found.geo = {tag: tags[tag] for tag in GEO if tag in tags}
+    if found.geo and turn != 1:
+        found.geo = {}
+        notes.append("its geo tags are left out: they are for the picture before it was turned")
+    return found, notes
+
+
+def _dpi(tags, turned):
+    """Return the resolution that a TIFF file's tags tell, in dots per inch."""
+    unit = {2: 1.0, 3: 2.54}.get(int(tags.get(296, 2)))
+    across, down = (tags.get(tag, (0, 1)) for tag in ((283, 282) if turned else (282, 283)))
+    if unit is None or not (across[0] and across[1] and down[0] and down[1]):
+        return None
+    return (unit * across[0] / across[1], unit * down[0] / down[1])
+
+
+def described(exif: bytes) -> tuple[dict[int, Any], bool]:
+    """Return the tags of EXIF data that say something of the picture, and whether it has more."""
+    tags = Image.Exif()
+    tags.load(exif)
+    return {tag: tags[tag] for tag in _DESCRIPTIVE if tag in tags}, bool(
+        {_EXIF_IFD, _GPS_IFD} & set(tags)
+    )
 
 
 def _bytes(value):
@@ -138,7 +194,7 @@ def save_options(
     kind = {".jpeg": ".jpg", ".tiff": ".tif"}.get(kind, kind)
     values = {key: getattr(belongings, key) for key in _WORDS if getattr(belongings, key)}
     lost = dict.fromkeys(values.keys() - _KEPT[kind], f"{kind[1:]} files have no place for that")
-    space = b"GRAY" if image.mode in ("L", "LA") else b"RGB "
+    space = b"GRAY" if len(image.getbands()) < 3 else b"RGB "
     if belongings.icc_profile and belongings.icc_profile[16:20] != space:
         lost["icc_profile"] = "it is for another colour space"
     if belongings.geo and image.size != belongings.size:
@@ -174,7 +230,7 @@ def _tiff(kept, compression):
     tags = Image.Exif()
     tags.load(kept.get("exif", b""))
     if "xmp" in kept:
-        tags[_XMP] = kept["xmp"]
+        tags[XMP] = kept["xmp"]
     for tag, value in kept.get("geo", {}).items():
         tags[tag] = value
     options = {key: kept[key] for key in ("dpi", "icc_profile") if key in kept}
@@ -188,7 +244,7 @@ def _tiff(kept, compression):
             notes.append("written without compression, so as to keep its EXIF data")
         return options | {"exif": tags, "compression": "raw"}, notes
     directory = ImageFileDirectory_v2()
-    directory.tagtype.update({tag: kind for tag, kind in _GEO.items() if tag in tags})
+    directory.tagtype.update({tag: kind for tag, kind in GEO.items() if tag in tags})
     for tag, value in tags.items():
         directory[tag] = value
     return options | {"tiffinfo": directory}, notes

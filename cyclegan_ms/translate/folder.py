@@ -5,7 +5,6 @@ import time
 from collections import Counter, deque
 from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import groupby, islice
 from pathlib import Path
@@ -18,14 +17,13 @@ from tqdm import tqdm
 from cyclegan_ms.data.formats import (
     find_images,
     known_endings,
-    open_image,
-    pillow_errors,
     twice,
 )
-from cyclegan_ms.data.images import DeepPictures
+from cyclegan_ms.data.images import FolderRange, as_bands, to_chw
 from cyclegan_ms.errors import UserError
 from cyclegan_ms.files import check_writable, shown
 from cyclegan_ms.interrupt import StopRequest
+from cyclegan_ms.translate.depth import EIGHT_BITS
 from cyclegan_ms.translate.pictures import (
     WRITABLE,
     open_picture,
@@ -44,7 +42,7 @@ class Options:
     """How results are made and written."""
 
     format: str | None = None
-    """png, jpg or webp; None keeps each input's type, or takes png if that cannot be written"""
+    """png, jpg, webp or tif; None keeps each input's type, or takes png where it is not written"""
     quality: int = 95
     """quality of JPEG and WebP, 1 to 100"""
     batch_size: int = 1
@@ -57,6 +55,8 @@ class Options:
     """leave out inputs that already have results"""
     max_megapixels: float = 200
     """refuse larger pictures; 0 takes all"""
+    bits: int | None = None
+    """8 reduces results to that; None keeps the depth of each input"""
 
 
 @dataclass(frozen=True)
@@ -194,9 +194,9 @@ def translate_files(
             result.skipped.append(job.source)
         else:
             todo.append(job)
-    white = _white(todo, options.max_megapixels)
+    ranges = _ranges(translator, todo, options)
     with tqdm(total=len(todo), unit="image", disable=not progress, dynamic_ncols=True) as bar:
-        loaded = _read_ahead(translator, todo, options, white)
+        loaded = _read_ahead(translator, todo, options, ranges)
         done = 0
         for batch in _batches(loaded, options.batch_size):
             within = _Within(bar, batch, rounds=2 if back else 1)
@@ -212,23 +212,28 @@ def translate_files(
     return result
 
 
-def _white(jobs, max_megapixels):
-    """Return what is white in the pictures of 32 bits among the inputs: the same for all."""
-    deep = DeepPictures(max_megapixels)
-    for job in jobs:
-        with suppress(OSError, MemoryError), pillow_errors(), open_image(job.source) as image:
-            deep.note(job.source, image)
-    return deep.settle("--input")
+def _ranges(translator, jobs, options):
+    """Return what black and white are in inputs of more than 8 bits, and in their results.
+
+    As the translator has it; else the same for all inputs, which are all looked at.
+    """
+    if translator.source:
+        return translator.source, translator.target
+    found = FolderRange(options.max_megapixels, translator.spec.in_channels)
+    found.look([job.source for job in jobs], most=None)
+    return found.settle("--input"), translator.target
 
 
-def _read_ahead(translator, jobs, options, white) -> Generator:
+def _read_ahead(translator, jobs, options, ranges) -> Generator:
     """Yield (job, (picture, pixels) or an error) of every job, decoded ahead."""
 
     def read(job):
         try:
             channels = translator.spec.in_channels
             limit = options.max_megapixels
-            picture = twice(open_picture, job.source, channels, limit, white)
+            picture = twice(open_picture, job.source, channels, limit, *ranges)
+            if options.bits == 8 and picture.depth:
+                picture.depth = EIGHT_BITS
             return picture, translator.prepare(picture.image)
         except (OSError, MemoryError) as error:
             return error
@@ -307,18 +312,25 @@ def _translate_batch(translator, back, batch, options, result, within):
 
 
 def _write(translator, job, picture, fake, rec, options):
-    size = picture.image.size
-    images = [translator.finish(pixels, size) for pixels in (fake, rec) if pixels is not None]
-    images = [with_alpha(image, picture.alpha) for image in images]
+    images = [translator.finish(pixels, picture) for pixels in (fake, rec) if pixels is not None]
     if options.side_by_side:
-        original = with_alpha(picture.image, picture.alpha)
-        images = [_in_a_row([original, *images])]
+        images = [picture.image, *images]
+    images = [
+        image if isinstance(image, np.ndarray) else with_alpha(image, picture.alpha)
+        for image in images
+    ]
+    if options.side_by_side:
+        images = [_in_a_row(images)]
     for target, image in zip(job.targets, images):
         if not (options.skip_existing and os.path.lexists(target)):
             save_picture(target, image, picture, options.quality)
 
 
 def _in_a_row(images):
+    if any(isinstance(image, np.ndarray) for image in images):
+        arrays = [to_chw(image) for image in images]
+        most = max(map(len, arrays))
+        return np.concatenate([as_bands(array, most) for array in arrays], axis=2)
     mode = max((image.mode for image in images), key=["L", "LA", "RGB", "RGBA"].index)
     width, height = images[0].size
     row = Image.new(mode, (width * len(images), height))

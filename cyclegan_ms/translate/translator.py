@@ -10,10 +10,12 @@ from PIL import Image
 
 import mindspore as ms
 
-from cyclegan_ms.data.images import from_chw, to_chw
+from cyclegan_ms.data.images import AnyImage, deep_values, from_chw, resized, size_of, to_chw
+from cyclegan_ms.data.ranges import Range
 from cyclegan_ms.device import free_memory, guard_onednn
 from cyclegan_ms.errors import UserError
-from cyclegan_ms.translate.pictures import from_array, split_alpha, with_alpha
+from cyclegan_ms.translate.depth import EIGHT_BITS
+from cyclegan_ms.translate.pictures import Picture, deep_picture, split_alpha, with_alpha
 from cyclegan_ms.translate.tiles import translate_tiled
 from cyclegan_ms.weights.checkpoint import FILES
 from cyclegan_ms.weights.engines import Engine, read_engine
@@ -46,12 +48,16 @@ class Translator:
         tile: process images larger than this in tiles of this side. 0 uses tiles of 512 when
             memory is short, and on a CPU above 5 megapixels. The result is the same, up to
             rounding.
+        value_range: what black and white are in pictures of more than 8 bits, and in results; None
+            takes what the generator was trained with.
 
     Raises:
         UserError: `size` or `tile` is too small, or `tile` too large.
     """
 
-    def __init__(self, engine: Engine, size: int = 0, tile: int = 0):
+    def __init__(
+        self, engine: Engine, size: int = 0, tile: int = 0, value_range: Range | None = None
+    ):
         for name, value, least in (("size", size, 8), ("tile", tile, 32)):
             if value and value < least:
                 raise UserError(f"--{name} must be at least {least}, or 0, not {value}")
@@ -60,12 +66,16 @@ class Translator:
         self.engine = engine
         self.spec = engine.spec
         self.size, self.tile = size, tile
+        trained = (self.spec.in_range, self.spec.out_range)
+        ranges = [Range(*ends) if ends else None for ends in trained]
+        self.source, self.target = (value_range or it for it in ranges)
         self._said_tiles = self._said_size = False
 
     @classmethod
     def load(
-        cls, checkpoint, direction: str | None = None, size: int = 0, tile: int = 0
-    ) -> "Translator":
+        cls, checkpoint, direction: str | None = None, size: int = 0, tile: int = 0,
+        value_range: Range | None = None,
+    ) -> "Translator":  # fmt: skip
         """Load a generator from a run folder or a file.
 
         Args:
@@ -75,6 +85,7 @@ class Translator:
                 which has one direction.
             size: as for the class.
             tile: as for the class.
+            value_range: as for the class.
 
         Raises:
             UserError: nothing is there, or it translates in another direction.
@@ -93,22 +104,24 @@ class Translator:
             files = [checkpoint]
         found = [read_engine(path, direction if direction in FILES else None) for path in files]
         if direction is None and len(found) == 1:
-            return cls(found[0][1](), size, tile)
+            return cls(found[0][1](), size, tile, value_range)
         # By a2b and b2a first: domains may be called a and b, in either order.
         for word in ("direction", "name"):
             for spec, make in found:
                 if direction == getattr(spec, word):
-                    return cls(make(), size, tile)
+                    return cls(make(), size, tile, value_range)
         offered = dict.fromkeys(word for spec, _ in found for word in (spec.direction, spec.name))
         fault = f"does not translate {direction}" if direction else "translates in two directions"
         raise UserError(f"{checkpoint} {fault}; --direction can be {', '.join(offered)}")
 
     def __call__(self, image):
-        """Translate an image or array into one of the same size and kind.
+        """Translate an image or array into one of the same size, kind and depth.
 
         Args:
-            image: a Pillow image of any mode, or a uint8 array: (H, W), (H, W, 1), (H, W, 3) or
-                (H, W, 4), or a batch of them with N in front (four dimensions).
+            image: a Pillow image of any mode, or an array (H, W), (H, W, 1) or (H, W, C), or a
+                batch of them with N in front (four dimensions). Bytes may have transparency as a
+                fourth channel. Whole numbers of more bits fill the range of their type, fractions
+                reach from 0 to 1, unless the generator or `value_range` says otherwise.
 
         Returns RGB, or gray where the target domain is gray, with the transparency of the input.
         Arrays have their channels last; gray ones have none, or 1 in a batch.
@@ -117,34 +130,70 @@ class Translator:
             ValueError: an array of another shape or type.
         """
         if isinstance(image, Image.Image):
-            return self._images([image])[0]
+            result = self._results([self._opened(image)])[0]
+            return result if isinstance(result, Image.Image) else Image.fromarray(result)
         array = np.asarray(image)
         if array.ndim < 4:
-            return np.asarray(self._images([from_array(array)])[0])
+            return np.asarray(self._results([self._from_array(array)])[0])
         if not len(array):
             raise ValueError("a batch of no images")
-        results = [np.asarray(result) for result in self._images(map(from_array, array))]
+        results = [np.asarray(it) for it in self._results(map(self._from_array, array))]
         return np.stack([r[..., None] if r.ndim == 2 else r for r in results])
 
-    def _images(self, images):
-        """Translate Pillow images of one size."""
-        parts = [split_alpha(image, self.spec.in_channels) for image in images]
-        outputs = self.pixels(np.stack([self.prepare(colors) for colors, _ in parts]))
-        return [
-            with_alpha(self.finish(output, colors.size), alpha)
-            for output, (colors, alpha) in zip(outputs, parts)
-        ]
+    def _opened(self, image):
+        """Turn an image of Pillow's into a picture."""
+        channels = self.spec.in_channels
+        values = deep_values(image, channels)
+        if values is None:
+            return Picture(*split_alpha(image, channels))
+        return deep_picture(values, channels, self.source or _full(values), self.target)
 
-    def prepare(self, image: Image.Image) -> np.ndarray:
-        """Turn an 8-bit image into what the generator takes: (C, h, w) in [-1, 1], resized.
+    def _from_array(self, array):
+        """Turn an array into a picture."""
+        channels = self.spec.in_channels
+        if array.ndim == 2:
+            array = array[..., None]
+        bands = {channels, 1, 3}
+        if array.dtype == np.uint8 and channels in (1, 3):
+            bands.add(4)
+        if array.ndim != 3 or array.shape[2] not in bands or not array.size:
+            raise ValueError(
+                f"an image is (H, W) or (H, W, C), C one of {sorted(bands)}, not {array.shape}; a "
+                f"batch has N in front"
+            )
+        if array.dtype.kind not in "uif":
+            raise ValueError(f"pixels must be numbers, not {array.dtype}")
+        if array.dtype == np.uint8 and channels in (1, 3):
+            image = Image.fromarray(array[..., 0] if array.shape[2] == 1 else array)
+            return Picture(*split_alpha(image, channels))
+        try:
+            return deep_picture(array, channels, self.source or _full(array), self.target)
+        except OSError as error:
+            raise ValueError(f"an array {array.shape} {error}") from error
+
+    def _results(self, pictures):
+        """Translate pictures of one size: into images, or arrays (H, W) or (H, W, C) if deep."""
+        pictures = list(pictures)
+        outputs = self.pixels(np.stack([self.prepare(picture.image) for picture in pictures]))
+        results = []
+        for picture, output in zip(pictures, outputs):
+            result = self.finish(output, picture)
+            if isinstance(result, Image.Image):
+                results.append(with_alpha(result, picture.alpha))
+            else:
+                results.append((picture.depth or EIGHT_BITS).values(result))
+        return results
+
+    def prepare(self, image: AnyImage) -> np.ndarray:
+        """Turn an image into what the generator takes: (C, h, w) in [-1, 1], resized.
 
         Args:
-            image: RGB, or gray for a generator that takes gray.
+            image: of the generator's channels.
 
         Raises:
             MemoryError: even tiles would need more memory than is free.
         """
-        size = image.size
+        size = size_of(image)
         if self.size:
             factor = self.size / min(size)
             width, height = (max(1, round(extent * factor)) for extent in size)
@@ -163,14 +212,15 @@ class Translator:
                 "trained at %d pixels, applied at %dx%d: --size %d may look better",
                 trained, *size, trained,
             )  # fmt: skip
-        if size != image.size:
-            image = image.resize(size, Image.Resampling.BICUBIC)
-        return to_chw(image)
+        return to_chw(resized(image, size))
 
-    def finish(self, pixels: np.ndarray, size: tuple[int, int]) -> Image.Image:
-        """Turn (C, h, w) in [-1, 1] into an image of that width and height."""
-        image = from_chw(pixels)
-        return image if image.size == size else image.resize(size, Image.Resampling.BICUBIC)
+    def finish(self, pixels: np.ndarray, picture: Picture) -> AnyImage:
+        """Turn (C, h, w) in [-1, 1] into the result for a picture, of its size.
+
+        An image where that is one of 8 bits, gray or RGB; else (C, H, W) in [-1, 1].
+        """
+        deep = picture.depth is not None or len(pixels) not in (1, 3)
+        return resized(pixels if deep else from_chw(pixels), picture.size)
 
     def pixels(
         self, pixels: np.ndarray, progress: Callable[[float], None] | None = None
@@ -219,3 +269,11 @@ class Translator:
             size = f"{sides[1]}x{sides[0]}"
             log.info("images as large as %s pixels are computed in tiles", size)
         return AUTOMATIC_TILE
+
+
+def _full(values):
+    """Return the range of an array's type: all of it for whole numbers, 0 to 1 for fractions."""
+    if values.dtype.kind not in "iu":
+        return Range(0, 1)
+    ends = np.iinfo(values.dtype)
+    return Range(float(ends.min), float(ends.max))
