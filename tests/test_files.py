@@ -122,7 +122,7 @@ def test_what_cannot_be_written_is_said_so():
 def test_a_run_folder_has_one_training(tmp_path):
     """A second one is refused, new or resumed, and harms nothing; a killed one frees the folder."""
     root, run = draw_folder(tmp_path / "data"), tmp_path / "run"
-    save_config(tiny(root, epochs=400, decay_epochs=0, state_minutes=0.0), tmp_path / "c.yaml")
+    save_config(tiny(root, epochs=400, decay_epochs=0, state_minutes=1e-6), tmp_path / "c.yaml")
     command = [sys.executable, str(ROOT / "scripts/train.py"), "--config", tmp_path / "c.yaml"]
     first = subprocess.Popen([*command, "--output", run], stderr=subprocess.PIPE, text=True)
     try:

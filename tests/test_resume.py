@@ -390,11 +390,19 @@ def test_generators_and_pictures_come_with_the_states_of_a_long_epoch(straight, 
             state = run / "checkpoints" / "step_00000001" / "facts.json"
             assert state.stat().st_mtime_ns <= (run / "g_ab.ckpt").stat().st_mtime_ns
 
-    config = config_for(straight[0], state_minutes=0.0, log_every=1, max_steps=3, sample_every=1)
+    config = config_for(straight[0], state_minutes=1e-6, log_every=1, max_steps=3, sample_every=1)
     train(config, run, on_line=look)
     assert {"g_ab.ckpt", "g_ba.ckpt", "samples/epoch_0001.png", "index.html", 1} <= set(seen)
     assert not any("epoch_0001/" in str(it) for it in seen)  # kept when the epoch has ended
     assert (run / "checkpoints" / "epoch_0001" / "g_ab.ckpt").is_file()
+
+
+def test_states_at_the_end_of_epochs_only(straight, tmp_path):
+    """A state of no age that is old enough: the other zeros turn something off, too."""
+    config = config_for(straight[0], state_minutes=0.0, epochs=2, keep=9, sample_every=0)
+    train(config, tmp_path / "run")
+    states = sorted(path.name for path in (tmp_path / "run" / "checkpoints").glob("step_*"))
+    assert states == [f"step_{step:08d}" for step in (3, 6)]
 
 
 def test_lost_metrics_and_leftovers_do_not_disturb(early, go_on):
@@ -424,7 +432,7 @@ def test_dry_run_of_a_resume_checks_the_changes(straight, early):
 
 
 def start_training(root, run, *arguments, **options):
-    config = config_for(root, epochs=40, decay_epochs=20, state_minutes=0.0, keep=2)
+    config = config_for(root, epochs=40, decay_epochs=20, state_minutes=1e-6, keep=2)
     path = run.with_suffix(".yaml")
     if not path.exists():
         save_config(config, path)
@@ -498,7 +506,7 @@ def test_signals_inside_of_a_process(straight, tmp_path):
     """As in a notebook: the training stops and is saved, the process lives on."""
     settings = tmp_path / "c.yaml"
     save_config(
-        config_for(straight[0], epochs=400, decay_epochs=0, state_minutes=0.0, keep=1), settings
+        config_for(straight[0], epochs=400, decay_epochs=0, state_minutes=1e-6, keep=1), settings
     )
     run = tmp_path / "run"
     done = subprocess.run(

@@ -2,18 +2,32 @@
 
 from collections.abc import Iterable
 from itertools import islice
+from typing import Protocol
 
 import numpy as np
 from PIL import Image
 
 from cyclegan_ms.data.images import resized_chw
 from cyclegan_ms.errors import UserError
-from cyclegan_ms.files import check_readable
+from cyclegan_ms.files import check_readable, shown
 from cyclegan_ms.weights.engines import onnx_session
 
-__all__ = ["FeatureNetwork"]
+__all__ = ["FeatureNetwork", "Network"]
 
 _BATCH = 16
+
+
+class Network(Protocol):
+    """What sees features in pictures."""
+
+    name: str
+    height: int
+    width: int
+    """of the pictures that it takes"""
+    dimensions: int
+
+    def __call__(self, images: Iterable[Image.Image]) -> np.ndarray:
+        """Return the features (N, D) of N pictures of any size, RGB or gray."""
 
 
 class FeatureNetwork:
@@ -40,8 +54,8 @@ class FeatureNetwork:
                 f"--features {path}: takes {', '.join(f'{i.type} {i.shape}' for i in inputs)}; "
                 f"expected one input, tensor(float) (N, 3, H, W) with H and W fixed and N free or 1"
             )
-        self.path = path
-        self.name = inputs[0].name
+        self.path, self.name = path, shown(path)
+        self.input = inputs[0].name
         self.height, self.width = shape[2:]
         self.batch = 1 if shape[0] == 1 else _BATCH
         images = np.zeros((self.batch, 3, self.height, self.width), np.float32)
@@ -75,4 +89,4 @@ class FeatureNetwork:
         return features
 
     def _run(self, images):
-        return self.session.run(None, {self.name: images})[0]
+        return self.session.run(None, {self.input: images})[0]

@@ -72,16 +72,28 @@ def notes(report: dict) -> list[str]:
         lines.append(f"Only the first {report['max_images']} images of each folder (max_images).")
     if report["judged_in_gray"]:
         lines.append("One domain is gray: classifier and features see brightness alone.")
-    if "features" in report:
-        used = " and ".join(map(str, report["features"]["real_training_images"]))
-        lines.append(
-            f"FID and KID with {report['features']['file']}, {report['features']['dimensions']} "
-            f"features, only to be compared with values of the same network, image size and "
-            f"numbers of images; of real training images {used} are taken."
-        )
-        if min(columns["images"] for columns in report["directions"].values()) < FEW:
-            lines.append(f"With fewer than {FEW} test images they say little.")
+    lines.append(_recognition(report["recognition"]))
+    used = " and ".join(map(str, report["features"]["real_training_images"]))
+    lines.append(
+        f"FID and KID with {report['features']['network']}, {report['features']['dimensions']} "
+        f"features, only to be compared with values of the same network, image size and "
+        f"numbers of images; of real training images {used} are taken."
+    )
+    if min(columns["images"] for columns in report["directions"].values()) < FEW:
+        lines.append(f"With fewer than {FEW} test images they say little.")
     return lines
+
+
+def _recognition(found):
+    """Say which classes tell a domain, with their shares of target and source."""
+    parts = []
+    for direction, classes in found["classes"].items():
+        shares = [f"{number} ({of:.0%}, {other:.0%})" for number, (of, other) in classes.items()]
+        parts.append(f"{direction} {', '.join(shares) or 'none, so that nothing can be said'}")
+    return (
+        f"ImageNet's classes that tell the target domain for {found['network']}, with their shares "
+        f"of the real training images of target and source: {'; '.join(parts)}."
+    )
 
 
 def markdown(report: dict) -> str:

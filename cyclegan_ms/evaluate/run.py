@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from PIL import Image
@@ -18,8 +19,9 @@ from cyclegan_ms.data.domains import Domain, find_root, load_split, load_tests, 
 from cyclegan_ms.data.images import resized_chw, view_of
 from cyclegan_ms.data.ranges import Range
 from cyclegan_ms.errors import UserError
-from cyclegan_ms.evaluate import classifier, distances, patches
-from cyclegan_ms.evaluate.features import FeatureNetwork
+from cyclegan_ms.evaluate import classifier, distances, patches, recognition
+from cyclegan_ms.evaluate.efficientnet import EfficientNet
+from cyclegan_ms.evaluate.features import FeatureNetwork, Network
 from cyclegan_ms.evaluate.metrics import (
     IMAGE_METRICS,
     INVERTED,
@@ -43,8 +45,9 @@ METRICS = (
     Metric("images", "test images", "d", averaged=False),
     *IMAGE_METRICS,
     patches.METRIC,
-    *classifier.METRICS,
+    *recognition.METRICS,
     *distances.METRICS,
+    *classifier.METRICS,
 )
 """All that a report or a line of evaluation.jsonl may hold for a direction, in the order shown."""
 
@@ -56,7 +59,7 @@ _CHUNK = 64
 """Test images that are held at once; a multiple of the batches that pictures are judged in."""
 
 _JUDGED_BY = 2000
-"""Training images of a domain that the classifier is trained on and tested with, at most."""
+"""Training images of a domain that judges learn from, at most."""
 
 
 @dataclass
@@ -102,14 +105,18 @@ def evaluate(
     - cycle L1, PSNR, SSIM: how near an image comes to itself, there and back, by values in [-1, 1].
     - identity L1: what a generator changes in an image that is of its target domain already.
     - inverted: share of translations whose brightness correlates with the original's below -0.2.
+    - recognised as the target: share of translations whose first guess by EfficientNet-Lite0, an
+      ImageNet network, is a class that tells the target domain from the source, see
+      `telling_classes`; beside it that of real and untranslated ones.
+    - FID and KID, by the features of that network or of `features`: distances between translated
+      and real test images of the target domain; beside them those of untranslated and of real
+      training images.
     - taken for the target domain: share of translations so judged by a small classifier that was
       trained on the real training images; beside it what it says of real and untranslated ones.
-    - FID and KID, with `features`: distances between translated and real test images of the target
-      domain; beside them those of untranslated and of real training images.
 
     Memory does not grow with the number of pictures, but for their numbers and features: they are
-    held 64 at a time, the classifier sees up to 2000 training images of a domain, spread over it,
-    and of a direction the 6 best and the 6 worst cases are kept.
+    held 64 at a time, judges see up to 2000 training images of a domain, spread over it, and of a
+    direction the 6 best and the 6 worst cases are kept.
 
     `METRICS` holds the exact definitions, which the report's page shows. What judges whole images
     sees them as 8-bit pictures, in gray if one domain is gray. Images that cannot be read, of all
@@ -118,8 +125,7 @@ def evaluate(
     Args:
         run: folder with g_ab.ckpt and g_ba.ckpt.
         config: the run's; the sections data and model are used.
-        features: ONNX file of a network for the distances, see `FeatureNetwork`; None leaves them
-            out.
+        features: ONNX file of another network for the distances, see `FeatureNetwork`.
         steps: number of steps of the classifier's training.
 
     Returns what goes into report.json, and the cases of each direction that are kept.
@@ -129,33 +135,36 @@ def evaluate(
     """
     began = time.monotonic()
     require_skimage()
-    network = FeatureNetwork(features) if features else None
+    eye = EfficientNet()
+    networks: tuple[Network, ...] = (eye, FeatureNetwork(features)) if features else (eye,)
     cells, specs = _load_generators(run, config)
     ranges = [Range(*spec.in_range) if spec.in_range else None for spec in specs]
-    least = (4, 4) if network else (1, 2)
-    images = _Images(config, ranges, *least)
+    images = _Images(config, ranges)
 
-    judge = _train_judge(images, steps)
+    trainings = [_look_at(images.training(it, _JUDGED_BY), images, eye) for it in images.trains]
+    images.check("training", (len(it.small) for it in trainings))
+    judge = _train_judge(trainings, steps)
+    telling = _telling(eye, trainings)
     found = [
-        _translate(*place, images, judge, network)
+        _translate(*place, images, judge, networks)
         for place in zip(specs, cells, cells[::-1], images.tests, (1, -1))
     ]
     images.check("test", (len(it.metrics) for it in found))
     directions = {
-        spec.name: {"images": len(it.metrics), **mean_metrics(it.metrics), **shares}
-        for spec, it, shares in zip(specs, found, _shares(found))
+        spec.name: {"images": len(it.metrics), **mean_metrics(it.metrics), **recognised, **shares}
+        for spec, it, recognised, shares in zip(
+            specs, found, _recognised(eye, telling, found), _shares(found)
+        )
     }
-    trainings = []
-    if network:
-        trainings = _training_features(network, found, images)
-        for index, (spec, it) in enumerate(zip(specs, found)):
-            others = {
-                "": it.of_fakes.features(),
-                "_untranslated": it.of_reals.features(),
-                "_real": trainings[index],
-            }
-            tests = found[1 - index].of_reals.features()
-            directions[spec.name] |= distances.compare(tests, others)
+    of_trainings = _training_features(networks[-1], found, images)
+    for index, (spec, it) in enumerate(zip(specs, found)):
+        others = {
+            "": it.of_fakes.features(),
+            "_untranslated": it.of_reals.features(),
+            "_real": of_trainings[index],
+        }
+        tests = found[1 - index].of_reals.features()
+        directions[spec.name] |= distances.compare(tests, others)
 
     report = {
         "checkpoint": shown(run),
@@ -178,15 +187,24 @@ def evaluate(
             "test_accuracy": _accuracy(*(it.of_reals.odds for it in found)),
         },
     }
-    if network:
-        report["features"] = {
-            "file": shown(features),
-            "input": [3, network.height, network.width],
-            "dimensions": network.dimensions,
-            "kid_halves": distances.HALVES,
-            "kid_seed": distances.SEED,
-            "real_training_images": [len(features) for features in trainings],
-        }
+    report["recognition"] = {
+        "network": eye.name,
+        "least_share": recognition.LEAST,
+        "times_the_source's": recognition.TIMES,
+        "training_images": [len(it.small) for it in trainings],
+        "classes": {
+            spec.name: {str(number): list(shares) for number, shares in classes.items()}
+            for spec, classes in zip(specs, telling)
+        },
+    }
+    report["features"] = {
+        "network": networks[-1].name,
+        "input": [3, networks[-1].height, networks[-1].width],
+        "dimensions": networks[-1].dimensions,
+        "kid_halves": distances.HALVES,
+        "kid_seed": distances.SEED,
+        "real_training_images": [len(features) for features in of_trainings],
+    }
     report["seconds"] = round(time.monotonic() - began, 1)
     return report, {spec.name: it.cases for spec, it in zip(specs, found)}
 
@@ -194,7 +212,7 @@ def evaluate(
 def mean_of_directions(directions: Iterable[dict]) -> dict[str, float]:
     """Return the means over both directions, of the metrics that have one."""
     first, second = directions
-    keys = [metric.key for metric in METRICS if metric.averaged and metric.key in first]
+    keys = [m.key for m in METRICS if m.averaged and m.key in first and m.key in second]
     return {key: (first[key] + second[key]) / 2 for key in keys}
 
 
@@ -227,22 +245,23 @@ class _Images:
     Raises UserError where a domain has too few test or training images.
     """
 
-    def __init__(self, config: Config, ranges, least_test: int, least_train: int):
+    LEAST: ClassVar = {"test": 4, "training": 4}
+
+    def __init__(self, config: Config, ranges):
         self.root, self.data = find_root(config.data.root), config.data
         # Where one domain is gray, colour would tell all: everybody sees brightness then.
         self.gray = config.model.channels_a != config.model.channels_b
         self.trains = load_split(config, "train", ranges)
         self.tests = load_tests(config, [domain.range for domain in self.trains])
-        self.least = {"test": least_test, "training": least_train}
         self.left_out = {path for d in (*self.tests, *self.trains) for path in d.left_out}
         self.check("test", map(len, self.tests))
         self.check("training", map(len, self.trains))
 
     def check(self, kind: str, counts: Iterable[int]) -> None:
         """Raise UserError if a domain has too few images of a kind, test or training."""
-        if min(counts) < self.least[kind]:
+        if min(counts) < self.LEAST[kind]:
             raise UserError(
-                f"data.root {self.root}: an evaluation needs at least {self.least[kind]} {kind} "
+                f"data.root {self.root}: an evaluation needs at least {self.LEAST[kind]} {kind} "
                 f"images of each domain that can be read"
             )
 
@@ -267,7 +286,7 @@ class _Images:
             yield view_of(square)
 
     def seen(self, pictures: Iterable[Image.Image]) -> Iterator[Image.Image]:
-        """Yield pictures as they are shown to the classifier and the network of features."""
+        """Yield pictures as they are shown to the classifier and to the networks."""
         return (picture.convert("L") if self.gray else picture for picture in pictures)
 
 
@@ -277,18 +296,17 @@ class _Judged:
 
     odds: list[float] = field(default_factory=list)
     """the classifier's log-odds that a picture is of domain B"""
-    parts: list[np.ndarray] = field(default_factory=list)
-    """features, (N, D) each"""
+    parts: list[list[np.ndarray]] = field(default_factory=list)
+    """features of each part of them, (N, D), by each network"""
 
-    def add(self, pictures: list[Image.Image], judge, network) -> None:
-        """Ask about more pictures, as they are shown to both; without a network there is one."""
+    def add(self, pictures: list[Image.Image], judge, networks) -> None:
+        """Ask about more pictures, as they are shown to all."""
         self.odds += judge.logits(np.stack([_small(it) for it in pictures])).tolist()
-        if network:
-            self.parts.append(network(pictures))
+        self.parts.append([network(pictures) for network in networks])
 
-    def features(self) -> np.ndarray:
-        """Return the features of all pictures, (N, D)."""
-        return np.concatenate(self.parts)
+    def features(self, network: int = -1) -> np.ndarray:
+        """Return the features of all pictures by a network, (N, D)."""
+        return np.concatenate([part[network] for part in self.parts])
 
 
 @dataclass
@@ -301,7 +319,7 @@ class _Found:
     of_fakes: _Judged = field(default_factory=_Judged)
 
 
-def _translate(spec, there, back, domain, sign, images: _Images, judge, network) -> _Found:
+def _translate(spec, there, back, domain, sign, images: _Images, judge, networks) -> _Found:
     """Translate every test image of a direction that can be read, and have it judged.
 
     `sign` is 1 where the target domain is B, and -1 where it is A.
@@ -309,8 +327,8 @@ def _translate(spec, there, back, domain, sign, images: _Images, judge, network)
     log.info("%s: %d images", spec.name, len(domain))
     found, all_cases = _Found(), _cases(there, back, images.squares(domain))
     while cases := list(islice(all_cases, _CHUNK)):
-        found.of_reals.add(list(images.seen(case.real for case in cases)), judge, network)
-        found.of_fakes.add(list(images.seen(case.fake for case in cases)), judge, network)
+        found.of_reals.add(list(images.seen(case.real for case in cases)), judge, networks)
+        found.of_fakes.add(list(images.seen(case.fake for case in cases)), judge, networks)
         for case, odds in zip(cases, found.of_fakes.odds[-len(cases) :]):
             case.metrics["target_logit"] = sign * odds
         found.metrics += [case.metrics for case in cases]
@@ -339,14 +357,49 @@ def _small(picture: Image.Image) -> np.ndarray:
     return resized_chw(picture, classifier.SIZE, classifier.SIZE)
 
 
-def _train_judge(images: _Images, steps: int) -> classifier.Classifier:
+@dataclass
+class _Training:
+    """What judges learn from the real training images of a domain."""
+
+    small: list[np.ndarray] = field(default_factory=list)
+    """for the classifier, (3, 64, 64) each"""
+    parts: list[np.ndarray] = field(default_factory=list)
+    """features by EfficientNet, (N, 1280)"""
+
+
+def _look_at(pictures, images: _Images, eye: EfficientNet) -> _Training:
+    found, seen = _Training(), images.seen(pictures)
+    while some := list(islice(seen, _CHUNK)):
+        found.small += map(_small, some)
+        found.parts.append(eye(some))
+    return found
+
+
+def _telling(eye: EfficientNet, trainings: list[_Training]) -> list[dict]:
+    """Return the classes that tell the target domain of each direction."""
+    guesses = [eye.guesses(np.concatenate(it.parts)) for it in trainings]
+    return [recognition.telling_classes(guesses[1 - i], guesses[i]) for i in (0, 1)]
+
+
+def _recognised(eye: EfficientNet, telling, found: list[_Found]) -> list[dict[str, float]]:
+    """Return what is recognised as of the target domain, per direction that classes tell."""
+    shares: list[dict[str, float]] = []
+    for index, (classes, it) in enumerate(zip(telling, found)):
+        asked = {
+            "": it.of_fakes, "target_": found[1 - index].of_reals, "source_": it.of_reals
+        }  # fmt: skip
+        shares.append(
+            {
+                f"{name}recognised": recognition.share_of(eye.guesses(judged.features(0)), classes)
+                for name, judged in asked.items() if classes
+            }
+        )  # fmt: skip
+    return shares
+
+
+def _train_judge(trainings: list[_Training], steps: int) -> classifier.Classifier:
     """Train a classifier on real training images."""
-    small = [
-        [_small(picture) for picture in images.seen(images.training(domain, _JUDGED_BY))]
-        for domain in images.trains
-    ]
-    images.check("training", map(len, small))
-    train_a, train_b = map(np.stack, small)
+    train_a, train_b = (np.stack(it.small) for it in trainings)
     log.info("training the classifier on %d and %d images", len(train_a), len(train_b))
     return classifier.train_classifier(train_a, train_b, steps=steps)
 
@@ -373,7 +426,7 @@ def _accuracy(odds_a: list[float], odds_b: list[float]) -> float:
     return float(np.mean([np.mean(np.array(odds_a) <= 0), np.mean(np.array(odds_b) > 0)]))
 
 
-def _training_features(network: FeatureNetwork, found, images: _Images) -> list[np.ndarray]:
+def _training_features(network: Network, found, images: _Images) -> list[np.ndarray]:
     """Return features of training images of the target domain, as many as translations, at most."""
     return [
         network(images.seen(images.training(images.trains[1 - index], len(it.metrics))))

@@ -8,10 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from cyclegan_ms.config import Config
-from cyclegan_ms.data.domains import Ranges, load_tests, sample_images
+from cyclegan_ms.data.domains import Domain, load_split, load_tests, sample_images
+from cyclegan_ms.data.images import view_of
 from cyclegan_ms.errors import TrainingStopped
+from cyclegan_ms.evaluate.distances import kernel_distance
+from cyclegan_ms.evaluate.efficientnet import EfficientNet, require_efficientnet
 from cyclegan_ms.evaluate.metrics import mean_metrics, require_skimage
 from cyclegan_ms.evaluate.patches import METRIC, patch_distance
+from cyclegan_ms.evaluate.recognition import share_of, telling_classes
 from cyclegan_ms.evaluate.run import mean_of_directions, measure
 from cyclegan_ms.training.cyclegan import Networks
 from cyclegan_ms.training.progress import drop_lines, read_metrics
@@ -22,32 +26,41 @@ log = logging.getLogger(__name__)
 
 MOST_IMAGES = 50
 """Number of test images of a domain that it looks at, at most."""
+LEARNT_FROM = 200
+"""Number of training images of a domain that the classes which tell it are found in, at most."""
 
 
 class EpochEvaluation:
     """The cheap metrics of some epochs of a training, a line each of RUN/evaluation.jsonl.
 
     They are the `image_metrics` of up to 50 test images per domain, spread over it, as means per
-    source domain (`cycle_l1_a`, ...) and over both (`cycle_l1`), and the `patch_distance` of the
-    translations to the target domain. The best epoch so far is the one where that is lowest: the
-    cycle, which generators that change nothing have perfect, says nothing of the target domain.
+    source domain (`cycle_l1_a`, ...) and over both (`cycle_l1`), and of the translations the
+    `patch_distance` to the target domain, the kernel distance (`kid`) by EfficientNet's features,
+    and the share that is `recognised`, by classes found in 200 training images. The best epoch so
+    far is the one where the distance of patches is lowest: the cycle, which generators that change
+    nothing have perfect, says nothing of the target domain.
 
     Args:
         config: train.evaluate_every, data and model are used.
         output: the run folder.
-        ranges: of the training images.
+        trains: the training images; None opens them.
 
     Raises:
-        UserError: test images or scikit-image are missing where they are needed.
+        UserError: test images or packages are missing where they are needed.
     """
 
-    def __init__(self, config: Config, output, ranges: Ranges = (None, None)):
+    def __init__(
+        self, config: Config, output, trains: tuple[Domain, Domain] | None = None
+    ):  # fmt: skip
         self.every = config.train.evaluate_every
         self.path = Path(output) / "evaluation.jsonl"
         if self.every:
             require_skimage()
-            tests = load_tests(config, ranges)
+            require_efficientnet()
+            trains = trains or load_split(config, "train")
+            tests = load_tests(config, [domain.range for domain in trains])
             self.images = [sample_images(domain, config.data, MOST_IMAGES) for domain in tests]
+            self.eye = _Eye(config, trains, self.images)
 
     def state(self) -> int:
         """Return what a resumed training needs to write the same lines."""
@@ -68,10 +81,12 @@ class EpochEvaluation:
             return False
         directions = ((networks.g_ab, networks.g_ba), (networks.g_ba, networks.g_ab))
         means = []
-        for (there, back), images, targets in zip(directions, self.images, self.images[::-1]):
+        for place, (there, back) in enumerate(directions):
+            images, targets = self.images[place], self.images[1 - place]
             translations, rows = zip(*(measure(there, back, real) for real in images))
             fakes = np.stack([it.fake for it in translations])
-            means.append({**mean_metrics(rows), METRIC.key: patch_distance(fakes, targets)})
+            distance = {METRIC.key: patch_distance(fakes, targets)}
+            means.append({**mean_metrics(rows), **distance, **self.eye.metrics(fakes, place)})
         both = mean_of_directions(means)
         row = {"epoch": epoch, "step": step, **both}
         for letter, values in zip("ab", means):
@@ -91,3 +106,37 @@ class EpochEvaluation:
         text = "  ".join(f"{name} {value:.3f}" for name, value in both.items())
         log.info("test images  %s%s", text, "  (best so far)" if best else "")
         return best
+
+
+class _Eye:
+    """What an ImageNet network says of translations.
+
+    Args:
+        config: the sections data and model are used.
+        trains: the training images.
+        tests: test images of A and of B, (N, C, S, S) each.
+    """
+
+    def __init__(self, config, trains, tests):
+        self.network = EfficientNet()
+        self.gray = config.model.channels_a != config.model.channels_b  # else colour tells all
+        guesses = [
+            self.network.guesses(self._features(sample_images(domain, config.data, LEARNT_FROM)))
+            for domain in trains
+        ]
+        self.telling = [telling_classes(guesses[1 - place], guesses[place]) for place in (0, 1)]
+        self.targets = [self._features(images) for images in tests[::-1]]
+
+    def _features(self, images):
+        pictures = map(view_of, images)
+        return self.network(it.convert("L") if self.gray else it for it in pictures)
+
+    def metrics(self, fakes: np.ndarray, place: int) -> dict[str, float]:
+        """Return metrics of translations (N, C, S, S) from A (`place` 0) or B (1), by key."""
+        features, target, found = self._features(fakes), self.targets[place], {}
+        if min(len(features), len(target)) >= 4:
+            found["kid"] = kernel_distance(features, target, halves=2)[0]
+        if self.telling[place]:
+            guesses = self.network.guesses(features)
+            found["recognised"] = share_of(guesses, self.telling[place])
+        return found

@@ -5,7 +5,7 @@ from pathlib import Path
 from string import Template
 
 from cyclegan_ms.evaluate import patches
-from cyclegan_ms.evaluate.metrics import IMAGE_METRICS
+from cyclegan_ms.evaluate.run import METRICS
 from cyclegan_ms.files import atomic_path
 from cyclegan_ms.model.losses import Term
 from cyclegan_ms.page import document, table_row
@@ -59,8 +59,7 @@ def _evaluations(path):
     rows = read_metrics(path) if path.exists() else []
     if not rows:  # also in a file from which a resume has dropped all lines
         return ""
-    metrics = (*IMAGE_METRICS, patches.METRIC)
-    shown = [metric for metric in metrics if metric.label and metric.key in rows[-1]]
+    shown = [metric for metric in METRICS if metric.label and metric.key in rows[-1]]
     lines = [table_row("th", ("epoch", *(metric.label for metric in shown)))]
     lines += [
         table_row("td", (row["epoch"], *(metric.text(row) for metric in shown))) for row in rows

@@ -149,7 +149,7 @@ class Record:
         config = folder.config
         self.folder, self.config, self.device, self.schedule = folder, config, device, schedule
         self.samples = _samples(config, domains)
-        self.evaluation = EpochEvaluation(config, folder.path, folder.ranges)
+        self.evaluation = EpochEvaluation(config, folder.path, domains)
         check_run_folder(folder.path, resume)
         self.images = fingerprint(*domains)
         self.bar = sys.stderr.isatty() if progress is None else progress
@@ -212,8 +212,9 @@ class Record:
 
     def is_due(self, step: int) -> bool:
         """Return whether an epoch or the training ends here, or the last state is old."""
-        old = time.monotonic() - self.saved_at > 60 * self.config.train.state_minutes
-        return old or self.schedule.ends_epoch(step) or step == self.schedule.last
+        most = 60 * self.config.train.state_minutes
+        old = most and time.monotonic() - self.saved_at > most
+        return bool(old) or self.schedule.ends_epoch(step) or step == self.schedule.last
 
     def keep(self, step: int, stopping: bool) -> None:
         """Save the state, generators and samples. At the end of an epoch, evaluate before.

@@ -1,0 +1,123 @@
+"""EfficientNet-Lite0 against PyTorch, and what is recognised by it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from helpers import tiny, write_network
+from PIL import Image
+from torch.nn import functional as F
+
+import mindspore as ms
+
+from cyclegan_ms.data.domains import load_split, load_tests, sample_images
+from cyclegan_ms.data.images import from_chw
+from cyclegan_ms.evaluate.distances import kernel_distance
+from cyclegan_ms.evaluate.efficientnet import EfficientNet, require_efficientnet
+from cyclegan_ms.evaluate.features import FeatureNetwork
+from cyclegan_ms.evaluate.recognition import share_of, telling_classes
+from cyclegan_ms.files import find_shipped
+from cyclegan_ms.training.cyclegan import build_networks
+from cyclegan_ms.training.evaluation import EpochEvaluation
+from cyclegan_ms.training.progress import read_metrics
+
+STRIDES = {1: 2, 3: 2, 5: 2, 11: 2}
+"""Of the 16 blocks, as the paper's table 1 counts them; 1 elsewhere."""
+
+
+@pytest.fixture(scope="module")
+def eye():
+    return EfficientNet()
+
+
+@pytest.fixture(scope="module")
+def fruit():
+    """Drawn fruit, of four sizes."""
+    files = sorted((find_shipped("sample") / "trainB").iterdir())
+    pictures = [Image.open(path).convert("RGB") for path in files[:10]]
+    return [it.resize((40 + 60 * i, 50 + 50 * i)) if i < 4 else it for i, it in enumerate(pictures)]
+
+
+def reference(pictures):
+    """Features and class scores by PyTorch: layer by layer, normalisations on their own."""
+    state = torch.load(require_efficientnet(), weights_only=True)
+
+    def convolved(x, name, norm, stride=1, groups=1, bounded=True):
+        weight = state[f"{name}.weight"]
+        kernel = weight.shape[2]
+        # TensorFlow: as many outputs as inputs over the stride, the odd zero behind.
+        extra = max((-(-x.shape[2] // stride) - 1) * stride + kernel - x.shape[2], 0)
+        before, behind = extra // 2, extra - extra // 2
+        x = F.conv2d(F.pad(x, (before, behind) * 2), weight, None, stride, groups=groups)
+        keys = ("running_mean", "running_var", "weight", "bias")
+        x = F.batch_norm(x, *(state[f"{norm}.{key}"] for key in keys), eps=1e-3)
+        return F.relu6(x) if bounded else x
+
+    small = [
+        np.asarray(it.resize((224, 224), Image.Resampling.BICUBIC), np.float32) for it in pictures
+    ]
+    x = torch.from_numpy((np.stack(small).transpose(0, 3, 1, 2) - 127) / 128)
+    x = convolved(x, "_conv_stem", "_bn0", 2)
+    for index in range(16):
+        block, y = f"_blocks.{index}", x
+        if index:
+            y = convolved(y, f"{block}._expand_conv", f"{block}._bn0")
+        depthwise = f"{block}._depthwise_conv"
+        y = convolved(y, depthwise, f"{block}._bn1", STRIDES.get(index, 1), y.shape[1])
+        y = convolved(y, f"{block}._project_conv", f"{block}._bn2", bounded=False)
+        x = x + y if x.shape == y.shape else y
+    x = convolved(x, "_conv_head", "_bn1").mean((2, 3))
+    return x.numpy(), F.linear(x, state["_fc.weight"], state["_fc.bias"]).numpy()
+
+
+def test_features_and_guesses_are_pytorchs(eye, fruit):
+    features, scores = reference(fruit)
+    found = eye(iter(fruit))
+    assert found.shape == (10, 1280) and np.abs(features).max() > 1
+    assert np.abs(found - features).max() < 1e-3
+    assert np.array_equal(eye.guesses(found), scores.argmax(1))
+    assert np.allclose(eye(fruit[:1]), found[:1], atol=1e-5)  # alone as among others
+    assert eye([]).shape == (0, 1280)
+
+
+def test_which_classes_tell_a_domain():
+    """Of 40 pictures: 7 says as much of both, 8 is rare, 9 five times as common, 6 not quite."""
+    target = np.array([7] * 15 + [9] * 10 + [8] * 1 + [5] * 6 + [6] * 8)
+    source = np.array([7] * 15 + [9] * 2 + [6] * 2 + [4] * 21)
+    assert telling_classes(target, source) == {9: (0.25, 0.05), 5: (0.15, 0.0)}
+    assert list(telling_classes(target, np.where(source == 6, 4, source))) == [9, 6, 5]
+    assert telling_classes(target, target) == {}
+    assert share_of(np.array([9, 5, 7, 1]), telling_classes(target, source)) == 0.5
+
+
+def test_an_epoch_is_looked_at_with_the_same_eye(eye, data_root, tmp_path):
+    for split in ("testA", "testB"):
+        for index in range(1, 5):
+            picture = Image.open(data_root / split / "0.png").rotate(90 * index)
+            picture.save(data_root / split / f"{index}.png")
+    config = replace(tiny(data_root, evaluate_every=1))
+    networks = build_networks(config.model)
+    EpochEvaluation(config, tmp_path).end_epoch(networks, 1, 3)
+    (row,) = read_metrics(tmp_path / "evaluation.jsonl")
+    trains = load_split(config, "train")
+    guesses = [
+        eye.guesses(eye(map(from_chw, sample_images(domain, config.data, 10)))) for domain in trains
+    ]
+    reals = [sample_images(domain, config.data, 10) for domain in load_tests(config)]
+    for place, (letter, there) in enumerate((("a", networks.g_ab), ("b", networks.g_ba))):
+        fakes = np.concatenate([there(ms.Tensor(x[None])).asnumpy() for x in reals[place]])
+        seen = eye(map(from_chw, fakes))
+        distance = kernel_distance(seen, eye(map(from_chw, reals[1 - place])), halves=2)[0]
+        assert row[f"kid_{letter}"] == pytest.approx(distance, rel=1e-4)
+        classes = telling_classes(guesses[1 - place], guesses[place])
+        if classes:
+            assert row[f"recognised_{letter}"] == share_of(eye.guesses(seen), classes)
+        assert (f"recognised_{letter}" in row) == bool(classes)
+
+
+def test_another_network_takes_its_place_for_distances_alone(tmp_path):
+    network = FeatureNetwork(write_network(tmp_path / "f.onnx"))
+    assert (network.name, network.dimensions) == (str(tmp_path / "f.onnx"), 3)
+    assert (network.height, network.width) == (8, 12)
+    assert (EfficientNet.name, EfficientNet.dimensions) == ("EfficientNet-Lite0", 1280)
