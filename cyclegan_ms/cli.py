@@ -24,7 +24,7 @@ from jsonargparse.typing import (
 
 from cyclegan_ms.config import Config, DataConfig, Parser, build_config, config_parser, load_config
 from cyclegan_ms.errors import TrainingStopped, UserError, program
-from cyclegan_ms.files import check_writable, hold_file, hold_folder, shown
+from cyclegan_ms.files import check_writable, find_weights, hold_file, hold_folder, shown
 from cyclegan_ms.interrupt import CAN_WAIT, StopRequest, has_ended
 
 __all__ = [
@@ -95,17 +95,10 @@ def _add_generator(add):
     add(
         "--checkpoint",
         required=True,
-        help="run folder, or a generator: .ckpt, .onnx, .mindir, or PyTorch's .pth, .safetensors",
+        help="run folder, or a generator: .ckpt, .onnx, .mindir, PyTorch's .pth, .safetensors; or "
+        "the name of one that comes along",
     )
     add("--direction", help="a2b, b2a, or by domains, such as apple2orange; a file may have one")
-
-
-def _check_checkpoint(path):
-    if not Path(path).exists():
-        raise UserError(
-            f"--checkpoint {path}: no such file or folder; give the folder of a run, such as "
-            f"runs/NAME, or a generator's file"
-        )
 
 
 # ---------------------------------------------------------------------------------- training
@@ -293,7 +286,7 @@ def infer(argv=None):
     _add_device(add)
     args = parser.parse_args(argv)
 
-    _check_checkpoint(args.checkpoint)
+    args.checkpoint = find_weights(args.checkpoint, "--checkpoint")
     stop = StopRequest()
     stop.watch()
     stop.interrupt()
@@ -312,7 +305,7 @@ def infer(argv=None):
         except ValueError as error:
             raise UserError(f"--value_range: {error}; give the lower one first") from error
     jobs = plan(args.input, args.output, options)
-    if args.cycle and not Path(args.checkpoint).is_dir():
+    if args.cycle and not args.checkpoint.is_dir():
         raise UserError("--cycle needs both generators: give a run folder as --checkpoint")
     with hold_folder(args.output):
         return _translate(args, jobs, options, value_range, stop)
@@ -363,8 +356,7 @@ def evaluate(argv=None):
     add("--features", help="another network for FID and KID, an ONNX file; needs onnxruntime")
     _add_device(add)
     args = parser.parse_args(argv)
-    run = Path(args.checkpoint)
-    _check_checkpoint(run)
+    run = find_weights(args.checkpoint, "--checkpoint")
     # A kept epoch, RUN/checkpoints/epoch_0020, has the settings of its run.
     places = [run, run.resolve().parents[1]] if run.name.startswith("epoch_") else [run]
     settings = [place / "config.yaml" for place in places if (place / "config.yaml").is_file()]
@@ -409,7 +401,7 @@ def export(argv=None):
     add("--overwrite", action="store_true", help="replace the file if it exists")
     args = parser.parse_args(argv)
     path = Path(args.output)
-    _check_checkpoint(args.checkpoint)
+    args.checkpoint = find_weights(args.checkpoint, "--checkpoint")
     if path.exists() and not args.overwrite:
         raise UserError(f"--output {path} exists; --overwrite replaces it")
     check_writable(path.parent)
@@ -443,12 +435,15 @@ def convert_weights(argv=None):
     add("--direction", choices=["a2b", "b2a"], help="direction, if the file does not say")
     add("--domains", nargs=2, metavar=("A", "B"), help="names of the domains")
     add("--blocks", type=PositiveInt, help="uses of a shared block (the tutorial: 9)")
+    add("--float16", action="store_true", help="write a .ckpt of 16-bit floats: half the size")
     args = parser.parse_args(argv)
     output = Path(args.output)
     if output.exists():
         raise UserError(f"{output} exists already; nothing is overwritten")
     if not output.parent.is_dir():
         raise UserError(f"--output {output}: there is no folder {output.parent}")
+    if args.float16 and output.suffix.lower() != ".ckpt":
+        raise UserError(f"--float16 is for .ckpt, not for --output {output}")
     if output.suffix.lower() not in (".ckpt", *pytorch):
         raise UserError(f"--output {output}: the ending must be .ckpt or one of {pytorch}")
 
@@ -464,8 +459,9 @@ def convert_weights(argv=None):
         print(f"{output}: {spec.name}, {spec.blocks} blocks, for PyTorch")
         return
     blocks = int(args.blocks) if args.blocks else None
-    imported = convert.import_generator(args.input, args.direction, args.domains, blocks)
-    save_generator(imported.generator, imported.spec, output)
+    options = (args.direction, args.domains, blocks)
+    imported = convert.import_generator(args.input, *options, own=args.float16)
+    save_generator(imported.generator, imported.spec, output, float16=args.float16)
     print(f"{args.input}: {imported.found}")
     words = dict.fromkeys([imported.spec.direction, imported.spec.name])
     print(f"{output}: --direction {' or '.join(words)}")

@@ -22,6 +22,7 @@ __all__ = [
     "check_readable",
     "check_writable",
     "find_shipped",
+    "find_weights",
     "hold_file",
     "hold_folder",
     "nearest_folder",
@@ -176,3 +177,25 @@ def find_shipped(kind: str) -> Path:
     outside = package.parent if kind == "configs" else package.parent / "data"
     inside = package / "shipped" / kind
     return inside if inside.is_dir() else outside / kind
+
+
+def find_weights(name, key: str) -> Path:
+    """Return the file or folder of generators that a user names: a path, or a shipped name.
+
+    Args:
+        name: what was given.
+        key: the setting that it was given for.
+
+    Raises:
+        UserError: there is none.
+    """
+    path = Path(name).expanduser()
+    if path.exists():
+        return path
+    shipped = find_shipped("pretrained")
+    names = sorted(it.name for it in shipped.iterdir()) if shipped.is_dir() else []
+    if str(name) in names:
+        return shipped / str(name)
+    advice = "give a run folder, such as runs/NAME, or a generator's file"
+    advice += f", or one that comes along: {', '.join(names)}" if names else ""
+    raise UserError(f"{key} {name}: no such file or folder; {advice}")

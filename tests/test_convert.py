@@ -16,11 +16,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from helpers import GENERATORS, script
+from helpers import GENERATORS, generator, script
 from pytorch_reference import Discriminator, Generator
 
 import mindspore as ms
 
+from cyclegan_ms.cli import convert_weights
 from cyclegan_ms.errors import UserError
 from cyclegan_ms.model.spec import GeneratorSpec
 from cyclegan_ms.model.tutorial import TutorialDiscriminator, TutorialGenerator
@@ -535,3 +536,22 @@ def test_the_size_of_a_description_is_that_of_its_network(name):
         weights = sum(p.size for n, p in parameters.items() if p.ndim == 4)
         assert spec.size() == weights
         spec.check_fits(sum(p.size for p in parameters.values()), "g.ckpt")
+
+
+def test_files_of_16_bit_floats(tmp_path):
+    """Half as large, and what is loaded are its weights in 32 bits, off by 2^-11 at most."""
+    network = generator("paper-3to3")
+    save_generator(network, GENERATORS["paper-3to3"], tmp_path / "whole.ckpt")
+    arguments = ["--input", tmp_path / "whole.ckpt", "--output", tmp_path / "half.ckpt"]
+    assert convert_weights([str(it) for it in (*arguments, "--float16")]) == 0
+    sizes = [(tmp_path / f"{name}.ckpt").stat().st_size for name in ("half", "whole")]
+    assert sizes[0] < 0.56 * sizes[1]  # names and description are not halved
+    loaded, spec = load_generator(tmp_path / "half.ckpt")
+    assert spec == GENERATORS["paper-3to3"]
+    for (name, mine), (_, theirs) in zip(
+        loaded.parameters_and_names(), network.parameters_and_names(), strict=True
+    ):
+        assert mine.dtype == ms.float32, name
+        expected = theirs.asnumpy().astype(np.float16).astype(np.float32)
+        assert np.array_equal(mine.asnumpy(), expected), name
+    assert convert_weights([*map(str, arguments), "--float16"]) == 2  # nothing is overwritten

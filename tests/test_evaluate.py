@@ -342,7 +342,10 @@ def test_a_kept_epoch_is_evaluated_with_its_runs_settings(
     "changed,words",
     [
         ({"--checkpoint": "{tmp}"}, "no run with generators, it has no config.yaml; a training"),
-        ({"--checkpoint": "{tmp}/none"}, "none: no such file or folder; give the folder of a run"),
+        (
+            {"--checkpoint": "{tmp}/none"},
+            "none: no such file or folder; give a run folder",
+        ),
         ({"--output": "{tmp}/report.txt"}, "must end in .json"),
         ({"--output": "/proc/nowhere/report.json"}, "--output /proc/nowhere: cannot be written"),
         ({"--data.root": "/nowhere"}, "data.root /nowhere does not exist"),

@@ -9,12 +9,14 @@ import torch
 from helpers import draw_folder, script, tiny
 from pytorch_reference import Discriminator, Generator
 
+from cyclegan_ms import files
 from cyclegan_ms.config import DataConfig, load_config
 from cyclegan_ms.errors import UserError
-from cyclegan_ms.training import start, train
+from cyclegan_ms.training import train
 from cyclegan_ms.training.cyclegan import build_networks
 from cyclegan_ms.training.start import read_start
 from cyclegan_ms.training.state import load_state
+from cyclegan_ms.translate import Translator
 from cyclegan_ms.weights.checkpoint import load_generator
 
 WAYS = {"g_ab": "a2b", "g_ba": "b2a"}
@@ -174,9 +176,12 @@ def test_a_training_begins_with_them_and_says_so(run, root, tmp_path, monkeypatc
 def test_a_shipped_name(run, root, tmp_path, monkeypatch):
     """A folder that comes with the package, below the user's own of that name."""
     shutil.copytree(run, tmp_path / "shipped" / "fruit")
-    monkeypatch.setattr(start, "find_shipped", lambda kind: tmp_path / "shipped")
+    monkeypatch.setattr(files, "find_shipped", lambda kind: tmp_path / "shipped")
     monkeypatch.chdir(tmp_path)
     assert read_start(configured(root, "fruit")).source == tmp_path / "shipped" / "fruit"
+    assert Translator.load("fruit", "b2a").spec.direction == "b2a"
+    with pytest.raises(UserError, match=r"nuts: no such .*, or one that comes along: fruit"):
+        Translator.load("nuts", "b2a")
     shutil.copytree(run, tmp_path / "fruit")
     assert read_start(configured(root, "fruit")).source == tmp_path / "fruit"
 

@@ -13,7 +13,7 @@ from mindspore import Tensor
 
 from cyclegan_ms.config import Config
 from cyclegan_ms.errors import UserError
-from cyclegan_ms.files import find_shipped
+from cyclegan_ms.files import find_weights
 from cyclegan_ms.training.cyclegan import Networks, generator_spec
 from cyclegan_ms.training.state import load_state
 from cyclegan_ms.weights.checkpoint import FILES
@@ -66,7 +66,7 @@ def read_start(config: Config) -> Start | None:
     """
     if config.train.init_from is None:
         return None
-    source = _find(config.train.init_from)
+    source = find_weights(config.train.init_from, "train.init_from").resolve()
     files = _generator_files(source, config.data.domains)
     if not files:
         raise UserError(
@@ -92,17 +92,6 @@ def read_start(config: Config) -> Start | None:
     if source.is_dir():
         _add_discriminators(start, files)
     return start
-
-
-def _find(name):
-    """Return the file or folder that `train.init_from` names, its own or one that is shipped."""
-    path = Path(name).expanduser()
-    if path.exists():
-        return path.resolve()
-    shipped = find_shipped("pretrained")
-    if (shipped / name).is_dir():
-        return shipped / name
-    raise UserError(f"train.init_from {name}: no such file or folder")
 
 
 def _generator_files(source, domains):

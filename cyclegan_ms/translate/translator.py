@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -14,6 +13,7 @@ from cyclegan_ms.data.images import AnyImage, deep_values, from_chw, resized, si
 from cyclegan_ms.data.ranges import Range
 from cyclegan_ms.device import free_memory, guard_onednn
 from cyclegan_ms.errors import UserError
+from cyclegan_ms.files import find_weights
 from cyclegan_ms.translate.depth import EIGHT_BITS
 from cyclegan_ms.translate.pictures import Picture, deep_picture, split_alpha, with_alpha
 from cyclegan_ms.translate.tiles import translate_tiled
@@ -80,7 +80,7 @@ class Translator:
 
         Args:
             checkpoint: a run folder with g_ab.ckpt and g_ba.ckpt, or one such file, or one that
-                was exported as `.onnx` or `.mindir`, or one of PyTorch.
+                was exported as `.onnx` or `.mindir`, or one of PyTorch, or a shipped name.
             direction: a2b, b2a, or by the domains' names, such as apple2orange; None for a file,
                 which has one direction.
             size: as for the class.
@@ -91,7 +91,7 @@ class Translator:
             UserError: nothing is there, or it translates in another direction.
         """
         guard_onednn()
-        checkpoint = Path(checkpoint)
+        checkpoint = find_weights(checkpoint, "--checkpoint")
         if checkpoint.is_dir():
             files = [checkpoint / name for name in FILES.values()]
             missing = [path.name for path in files if not path.is_file()]

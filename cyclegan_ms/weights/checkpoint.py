@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import numpy as np
+
 import mindspore as ms
 from mindspore import nn
 
@@ -27,10 +29,13 @@ FILES = {"a2b": "g_ab.ckpt", "b2a": "g_ba.ckpt"}
 """Names of both generators' files in a run folder, by direction."""
 
 
-def save_generator(generator: nn.Cell, spec: GeneratorSpec, path) -> None:
-    """Write a generator and its description to one file."""
+def save_generator(generator: nn.Cell, spec: GeneratorSpec, path, float16: bool = False) -> None:
+    """Write a generator and its description to one file, perhaps with 16-bit floats."""
     # Names by position in the network: a parameter's own name carries the prefix of its run.
-    parameters = [{"name": n, "data": p} for n, p in generator.parameters_and_names()]
+    parameters = [
+        {"name": name, "data": ms.Tensor(p.asnumpy().astype(np.float16)) if float16 else p}
+        for name, p in generator.parameters_and_names()
+    ]
     with atomic_path(path) as temporary:
         note = {METADATA: spec.to_json()}
         ms.save_checkpoint(parameters, str(temporary), append_dict=note)
@@ -90,6 +95,7 @@ def build_generator(spec: GeneratorSpec, parameters: dict, path) -> nn.Cell:
     """
     spec.check_fits(sum(p.size for p in parameters.values() if isinstance(p, ms.Tensor)), path)
     generator = spec.build()
+    parameters = {name: _widened(p) for name, p in parameters.items()}
     try:
         missing, unexpected = ms.load_param_into_net(generator, parameters, strict_load=True)
     except RuntimeError:  # a shape that does not fit
@@ -97,3 +103,10 @@ def build_generator(spec: GeneratorSpec, parameters: dict, path) -> nn.Cell:
     if missing or unexpected:
         raise UserError(f"{path}: its weights do not fit its own description; the file is damaged")
     return generator.set_train(False)
+
+
+def _widened(parameter):
+    """Return a parameter of 16-bit floats as one of 32."""
+    if not isinstance(parameter, ms.Tensor) or parameter.dtype != ms.float16:
+        return parameter
+    return ms.Parameter(ms.Tensor(parameter.asnumpy().astype(np.float32)), parameter.name)

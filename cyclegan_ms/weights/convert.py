@@ -48,6 +48,7 @@ def import_generator(
     domains=None,
     blocks: int | None = None,
     otherwise: str | None = None,
+    own: bool = False,
 ) -> Imported:
     """Read a generator from a file of another program, whatever its ending is.
 
@@ -58,6 +59,7 @@ def import_generator(
         domains: names of A and B; None takes them from a name such as horse2zebra.pth.
         blocks: how often a shared block is applied (the tutorial: 9), which a file does not say.
         otherwise: the direction where neither content nor name of the file tells it.
+        own: whether a generator of this package will do, too.
 
     Raises:
         UserError: the file is damaged, holds something else, would have to be executed, or nothing
@@ -65,6 +67,9 @@ def import_generator(
     """
     path = Path(path)
     check_readable(path)
+    if own and not is_torch(path) and METADATA in read_checkpoint(path):
+        generator, spec = load_generator(path)
+        return Imported(generator, spec, f"{spec.name}, {spec.blocks} blocks, width {spec.width}")
     if is_torch(path):
         imported = _from_pytorch(path, direction or otherwise)
     else:
