@@ -1,6 +1,8 @@
 """Shared by all tests: the device, execution modes, tiny data, whose turn it is."""
 
 import fcntl
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -9,6 +11,9 @@ from helpers import draw_folder
 from cyclegan_ms.device import setup_device
 
 setup_device("CPU", "graph", seed=0)
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Under nohup the programs that tests start would ignore closed terminals, as they should.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.hookimpl(wrapper=True)

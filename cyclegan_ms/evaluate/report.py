@@ -73,12 +73,13 @@ def notes(report: dict) -> list[str]:
     if report["judged_in_gray"]:
         lines.append("One domain is gray: classifier and features see brightness alone.")
     lines.append(_recognition(report["recognition"]))
-    used = " and ".join(map(str, report["features"]["real_training_images"]))
-    lines.append(
-        f"FID and KID with {report['features']['network']}, {report['features']['dimensions']} "
-        f"features, only to be compared with values of the same network, image size and "
-        f"numbers of images; of real training images {used} are taken."
-    )
+    if "features" in report:
+        used = " and ".join(map(str, report["features"]["real_training_images"]))
+        lines.append(
+            f"FID and KID with {report['features']['network']}, {report['features']['dimensions']} "
+            f"features, only to be compared with values of the same network, image size and "
+            f"numbers of images; of real training images {used} are taken."
+        )
     if min(columns["images"] for columns in report["directions"].values()) < FEW:
         lines.append(f"With fewer than {FEW} test images they say little.")
     return lines

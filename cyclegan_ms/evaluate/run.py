@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 from PIL import Image
@@ -37,7 +36,7 @@ from cyclegan_ms.model.operators import for_pictures
 from cyclegan_ms.model.spec import GeneratorSpec
 from cyclegan_ms.weights.checkpoint import FILES, load_generator
 
-__all__ = ["CASES", "METRICS", "Case", "evaluate", "mean_of_directions", "measure"]
+__all__ = ["CASES", "FEWEST", "METRICS", "Case", "evaluate", "mean_of_directions", "measure"]
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +59,9 @@ _CHUNK = 64
 
 _JUDGED_BY = 2000
 """Training images of a domain that judges learn from, at most."""
+
+FEWEST = 4
+"""Images that distances between sets are computed for, at least."""
 
 
 @dataclass
@@ -139,7 +141,7 @@ def evaluate(
     networks: tuple[Network, ...] = (eye, FeatureNetwork(features)) if features else (eye,)
     cells, specs = _load_generators(run, config)
     ranges = [Range(*spec.in_range) if spec.in_range else None for spec in specs]
-    images = _Images(config, ranges)
+    images = _Images(config, ranges, *((FEWEST, FEWEST) if features else (1, 2)))
 
     trainings = [_look_at(images.training(it, _JUDGED_BY), images, eye) for it in images.trains]
     images.check("training", (len(it.small) for it in trainings))
@@ -157,7 +159,10 @@ def evaluate(
         )
     }
     of_trainings = _training_features(networks[-1], found, images)
+    enough = min(len(it.metrics) for it in found) >= FEWEST <= min(map(len, of_trainings))
     for index, (spec, it) in enumerate(zip(specs, found)):
+        if not enough:
+            break
         others = {
             "": it.of_fakes.features(),
             "_untranslated": it.of_reals.features(),
@@ -197,14 +202,15 @@ def evaluate(
             for spec, classes in zip(specs, telling)
         },
     }
-    report["features"] = {
-        "network": networks[-1].name,
-        "input": [3, networks[-1].height, networks[-1].width],
-        "dimensions": networks[-1].dimensions,
-        "kid_halves": distances.HALVES,
-        "kid_seed": distances.SEED,
-        "real_training_images": [len(features) for features in of_trainings],
-    }
+    if enough:
+        report["features"] = {
+            "network": networks[-1].name,
+            "input": [3, networks[-1].height, networks[-1].width],
+            "dimensions": networks[-1].dimensions,
+            "kid_halves": distances.HALVES,
+            "kid_seed": distances.SEED,
+            "real_training_images": [len(features) for features in of_trainings],
+        }
     report["seconds"] = round(time.monotonic() - began, 1)
     return report, {spec.name: it.cases for spec, it in zip(specs, found)}
 
@@ -245,12 +251,11 @@ class _Images:
     Raises UserError where a domain has too few test or training images.
     """
 
-    LEAST: ClassVar = {"test": 4, "training": 4}
-
-    def __init__(self, config: Config, ranges):
+    def __init__(self, config: Config, ranges, least_test: int, least_train: int):
         self.root, self.data = find_root(config.data.root), config.data
         # Where one domain is gray, colour would tell all: everybody sees brightness then.
         self.gray = config.model.channels_a != config.model.channels_b
+        self.least = {"test": least_test, "training": least_train}
         self.trains = load_split(config, "train", ranges)
         self.tests = load_tests(config, [domain.range for domain in self.trains])
         self.left_out = {path for d in (*self.tests, *self.trains) for path in d.left_out}
@@ -259,9 +264,9 @@ class _Images:
 
     def check(self, kind: str, counts: Iterable[int]) -> None:
         """Raise UserError if a domain has too few images of a kind, test or training."""
-        if min(counts) < self.LEAST[kind]:
+        if min(counts) < self.least[kind]:
             raise UserError(
-                f"data.root {self.root}: an evaluation needs at least {self.LEAST[kind]} {kind} "
+                f"data.root {self.root}: an evaluation needs at least {self.least[kind]} {kind} "
                 f"images of each domain that can be read"
             )
 

@@ -91,8 +91,9 @@ class GeneratorSpec:
         """
         try:
             stored = json.loads(text)
-            pairs = ("domains", "in_range", "out_range")
-            spec = cls(**stored | {key: tuple(stored[key]) for key in pairs if stored.get(key)})
+            pairs = ["domains"]
+            pairs += [key for key in ("in_range", "out_range") if stored.get(key) is not None]
+            spec = cls(**stored | {key: tuple(stored[key]) for key in pairs})
         except (TypeError, ValueError, KeyError, RecursionError) as error:
             raise UserError(f"{path}: of another version of cyclegan_ms, or damaged") from error
         if fault := spec._fault():

@@ -16,7 +16,7 @@ from cyclegan_ms.evaluate.efficientnet import EfficientNet, require_efficientnet
 from cyclegan_ms.evaluate.metrics import mean_metrics, require_skimage
 from cyclegan_ms.evaluate.patches import METRIC, patch_distance
 from cyclegan_ms.evaluate.recognition import share_of, telling_classes
-from cyclegan_ms.evaluate.run import mean_of_directions, measure
+from cyclegan_ms.evaluate.run import FEWEST, mean_of_directions, measure
 from cyclegan_ms.training.cyclegan import Networks
 from cyclegan_ms.training.progress import drop_lines, read_metrics
 
@@ -134,7 +134,7 @@ class _Eye:
     def metrics(self, fakes: np.ndarray, place: int) -> dict[str, float]:
         """Return metrics of translations (N, C, S, S) from A (`place` 0) or B (1), by key."""
         features, target, found = self._features(fakes), self.targets[place], {}
-        if min(len(features), len(target)) >= 4:
+        if min(len(features), len(target)) >= FEWEST:
             found["kid"] = kernel_distance(features, target, halves=2)[0]
         if self.telling[place]:
             guesses = self.network.guesses(features)
