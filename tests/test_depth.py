@@ -386,8 +386,13 @@ def test_bands_and_endings(tmp_path, rng, monkeypatch):
     np.save(tmp_path / "a.npy", values)
     run(tmp_path / "a.npy", tmp_path / "out", Translator(Same(5)))
     assert np.array_equal(np.load(tmp_path / "out" / "a.npy"), values)
-    done = run(tmp_path / "a.npy", tmp_path / "png", Translator(Same(5)), format="png")
-    assert [why for _, why in done.failed] == ["5 bands cannot be written as png; --format tif can"]
+    with pytest.raises(UserError, match="--format png has no place for 5 bands; tif has"):
+        run(tmp_path / "a.npy", tmp_path / "png", Translator(Same(5)), format="png")
+    Image.merge("RGBA", [Image.new("L", (9, 7), v) for v in (0, 90, 180, 255)]).save(
+        tmp_path / "four.png"
+    )
+    done = run(tmp_path / "four.png", tmp_path / "four", Translator(Same(4)))
+    assert [why for _, why in done.failed] == ["4 bands cannot be written as png; --format tif can"]
     run(tmp_path / "a.npy", tmp_path / "tif", Translator(Same(5)), format="tif")
     assert np.array_equal(tifffile.imread(tmp_path / "tif" / "a.tif"), values)
     done = run(tmp_path / "a.npy", tmp_path / "gray", Translator(Same()))

@@ -185,7 +185,13 @@ def translate_files(
         back: the translator of the other direction, for `options.cycle`.
         progress: whether to show a progress bar.
         stop: ends the work after the current images once its `caught` is set.
+
+    Raises:
+        UserError: the type of the results has no place for the generator's bands.
     """
+    bands = translator.spec.out_channels
+    if bands not in (1, 3) and options.format not in (None, "tif"):
+        raise UserError(f"--format {options.format} has no place for {bands} bands; tif has")
     result = Outcome()
     begun = time.monotonic()
     todo = []
