@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["ArrayFile", "open_npy", "open_tiff"]
+__all__ = ["ArrayFile", "open_npy", "open_tiff", "with_bands"]
 
 
 @dataclass
@@ -37,9 +37,13 @@ class ArrayFile:
         Raises:
             OSError: they cannot be read.
         """
-        values = self.read()
-        values = values.astype(values.dtype.newbyteorder("="), copy=False)
-        return values[..., None] if values.ndim == 2 else values
+        return with_bands(self.read())
+
+
+def with_bands(values: np.ndarray) -> np.ndarray:
+    """Return values (H, W) or (H, W, C) as (H, W, C) in this machine's byte order."""
+    values = values.astype(values.dtype.newbyteorder("="), copy=False)
+    return values[..., None] if values.ndim == 2 else values
 
 
 def open_npy(path) -> ArrayFile:

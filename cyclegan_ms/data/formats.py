@@ -24,6 +24,7 @@ __all__ = [
     "file_size",
     "find_images",
     "has_deep_colors",
+    "is_deep",
     "known_endings",
     "open_image",
     "pillow_errors",
@@ -180,13 +181,18 @@ def _is_for_tifffile(image, channels):
     return has_deep_colors(image) and bands == max(channels, 3)  # with transparency it takes 8
 
 
+def is_deep(image: Image.Image) -> bool:
+    """Return whether an image of Pillow's holds one value of more than 8 bits for each pixel."""
+    return image.mode.startswith(("I", "F"))
+
+
 def has_deep_colors(image: Image.Image) -> bool:
     """Return whether Pillow will drop bits of each colour: it has no mode for more than 8.
 
     Args:
         image: as it was opened, not decoded yet.
     """
-    if image.mode.startswith(("I", "F")):  # one value of many bits, which it keeps
+    if is_deep(image):  # which it keeps
         return False
     for codec, _, _, args in getattr(image, "tile", ()):
         first, *rest = args if isinstance(args, tuple) else (args,)

@@ -13,14 +13,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from cyclegan_ms.data.arrays import ArrayFile
+from cyclegan_ms.data.arrays import ArrayFile, with_bands
 from cyclegan_ms.data.formats import (
     check_megapixels,
+    is_deep,
     known_endings,
     open_image,
     pillow_errors,
 )
-from cyclegan_ms.data.ranges import BYTES, Range, usual_range
+from cyclegan_ms.data.ranges import Range, range_of_type, usual_range
 
 __all__ = [
     "FolderRange",
@@ -118,20 +119,15 @@ def deep_values(file: Image.Image | ArrayFile, channels: int = 3) -> np.ndarray 
     """
     if isinstance(file, ArrayFile):
         return file.values()
-    if _is_deep(file):
+    if is_deep(file):
         values = np.asarray(ImageOps.exif_transpose(file))
         # Some releases of Pillow open PNG files of 16 bits as "I", and scale deep PPM to 16 bits.
         if file.mode == "I" and file.format in ("PNG", "PPM"):
             values = values.astype(np.uint16)
-        return values.astype(values.dtype.newbyteorder("="), copy=False)[..., None]
+        return with_bands(values)
     if channels not in (1, 3) and len(file.getbands()) == channels:
         return np.asarray(ImageOps.exif_transpose(file))
     return None
-
-
-def _is_deep(image):
-    """Return whether an image of Pillow's holds one value of more than 8 bits for each pixel."""
-    return image.mode.startswith(("I", "F"))
 
 
 def unit_bands(values: np.ndarray, channels: int, value_range: Range | None = None) -> np.ndarray:
@@ -173,12 +169,8 @@ def range_of(values: np.ndarray, value_range: Range | None = None) -> Range:
 
     Without one it is found in the values.
     """
-    if values.dtype == np.uint8:
-        return BYTES
-    if values.dtype == bool:
-        return Range(0, 1)
-    if value_range:
-        return value_range
+    if found := range_of_type(values.dtype) or value_range:
+        return found
     lowest, highest = _ends(values)
     return usual_range(lowest, highest, values.dtype.kind in "iu")
 
@@ -228,11 +220,11 @@ class FolderRange:
             self._note(file)
 
     def _note(self, file):
-        if isinstance(file, Image.Image) and not _is_deep(file):
+        if isinstance(file, Image.Image) and not is_deep(file):
             return
         check_megapixels(file, self.max_megapixels, "")
         values = deep_values(file)
-        if values.dtype in (np.uint8, bool):
+        if range_of_type(values.dtype):
             return
         kind = str(values.dtype)
         self.kinds[kind] = self.kinds.get(kind, 0) + 1

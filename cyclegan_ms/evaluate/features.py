@@ -1,6 +1,6 @@
 """Features of images, from any network given as an ONNX file."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Protocol
 
@@ -12,7 +12,7 @@ from cyclegan_ms.errors import UserError
 from cyclegan_ms.files import check_readable, shown
 from cyclegan_ms.weights.engines import onnx_session
 
-__all__ = ["FeatureNetwork", "Network"]
+__all__ = ["FeatureNetwork", "Network", "batches"]
 
 _BATCH = 16
 
@@ -28,6 +28,13 @@ class Network(Protocol):
 
     def __call__(self, images: Iterable[Image.Image]) -> np.ndarray:
         """Return the features (N, D) of N pictures of any size, RGB or gray."""
+
+
+def batches(images: Iterable[Image.Image], count: int, width: int, height: int) -> Iterator:
+    """Yield pictures, resized, `count` at a time: (N, 3, height, width) in [-1, 1]."""
+    images = iter(images)
+    while some := list(islice(images, count)):
+        yield np.stack([resized_chw(image, width, height) for image in some])
 
 
 class FeatureNetwork:
@@ -79,11 +86,10 @@ class FeatureNetwork:
         Raises:
             UserError: some are not finite.
         """
-        images, results = iter(images), []
-        while some := list(islice(images, self.batch)):
-            pixels = np.stack([resized_chw(image, self.width, self.height) for image in some])
-            results.append(self._run(pixels / 2 + 0.5))
-        features = np.concatenate(results).reshape(-1, self.dimensions)
+        stacks = batches(images, self.batch, self.width, self.height)
+        features = np.concatenate([self._run(pixels / 2 + 0.5) for pixels in stacks]).reshape(
+            -1, self.dimensions
+        )
         if not np.isfinite(features).all():
             raise UserError(f"--features {self.path}: gives features that are not finite")
         return features

@@ -20,6 +20,7 @@ __all__ = [
     "image_metrics",
     "mean_metrics",
     "require_skimage",
+    "share_metrics",
 ]
 
 INVERTED = -0.2
@@ -48,6 +49,21 @@ class Metric:
     def text(self, values: dict) -> str:
         """Return its value as it is shown; nothing where there is none."""
         return format(values[self.key] * self.factor, self.form) if self.key in values else ""
+
+
+def share_metrics(key: str, label: str, meaning: str) -> tuple[Metric, Metric, Metric]:
+    """Return a share of translations as a metric, and beside it those of real and untranslated."""
+    return (
+        Metric(key, f"{label}, %", ".1f", "more", meaning, 100),
+        Metric(
+            f"target_{key}", "- so are real images of it, %", ".1f",
+            meaning="The same share of real test images of the target domain.", factor=100,
+        ),
+        Metric(
+            f"source_{key}", "- and untranslated ones, %", ".1f",
+            meaning="The same share of test images of the source domain, untranslated.", factor=100,
+        ),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from cyclegan_ms.evaluate.metrics import Metric
+from cyclegan_ms.evaluate.metrics import share_metrics
 
 __all__ = ["LEAST", "METRICS", "TIMES", "share_of", "telling_classes"]
 
@@ -13,21 +13,11 @@ LEAST = 0.05
 TIMES = 5
 """How many times as often as for the other domain's, at least."""
 
-METRICS = (
-    Metric(
-        "recognised", "recognised as the target, %", ".1f", "more",
-        "Share of translations whose first guess, by EfficientNet-Lite0, is a class that tells the "
-        f"target domain: one that it gives to {LEAST:.0%} of the target's real training images or "
-        f"more, and {TIMES} times as often as to the source's.", 100,
-    ),
-    Metric(
-        "target_recognised", "- so are real images of it, %", ".1f",
-        meaning="The same share of real test images of the target domain.", factor=100,
-    ),
-    Metric(
-        "source_recognised", "- and untranslated ones, %", ".1f",
-        meaning="The same share of test images of the source domain, untranslated.", factor=100,
-    ),
+METRICS = share_metrics(
+    "recognised", "recognised as the target",
+    "Share of translations whose first guess, by EfficientNet-Lite0, is a class that tells the "
+    f"target domain: one that it gives to {LEAST:.0%} of the target's real training images or "
+    f"more, and {TIMES} times as often as to the source's.",
 )  # fmt: skip
 
 

@@ -158,8 +158,12 @@ def evaluate(
             specs, found, _recognised(eye, telling, found), _shares(found)
         )
     }
-    of_trainings = _training_features(networks[-1], found, images)
-    enough = min(len(it.metrics) for it in found) >= FEWEST <= min(map(len, of_trainings))
+    counts = [len(it.metrics) for it in found]
+    if features:
+        of_trainings = _training_features(networks[-1], counts, images)
+    else:  # seen already
+        of_trainings = [trainings[1 - i].spread(count) for i, count in enumerate(counts)]
+    enough = min(counts) >= FEWEST <= min(map(len, of_trainings))
     for index, (spec, it) in enumerate(zip(specs, found)):
         if not enough:
             break
@@ -286,7 +290,7 @@ class _Images:
     def training(self, domain: Domain, count: int) -> Iterator[Image.Image]:
         """Yield at most `count` readable training images, spread over the domain."""
         readable = [i for i in range(len(domain)) if domain.where(i) not in self.left_out]
-        places = np.linspace(0, len(readable) - 1, min(count, len(readable))).astype(int)
+        places = _spread(len(readable), count)
         for _, square in self.squares(domain, [readable[place] for place in places]):
             yield view_of(square)
 
@@ -369,7 +373,15 @@ class _Training:
     small: list[np.ndarray] = field(default_factory=list)
     """for the classifier, (3, 64, 64) each"""
     parts: list[np.ndarray] = field(default_factory=list)
-    """features by EfficientNet, (N, 1280)"""
+    """features by EfficientNet of each part of them, (N, 1280)"""
+
+    def features(self) -> np.ndarray:
+        """Return the features of all of them, (N, 1280)."""
+        return np.concatenate(self.parts)
+
+    def spread(self, count: int) -> np.ndarray:
+        """Return the features of at most `count` of them, spread over the domain."""
+        return self.features()[_spread(len(self.small), count)]
 
 
 def _look_at(pictures, images: _Images, eye: EfficientNet) -> _Training:
@@ -382,7 +394,7 @@ def _look_at(pictures, images: _Images, eye: EfficientNet) -> _Training:
 
 def _telling(eye: EfficientNet, trainings: list[_Training]) -> list[dict]:
     """Return the classes that tell the target domain of each direction."""
-    guesses = [eye.guesses(np.concatenate(it.parts)) for it in trainings]
+    guesses = [eye.guesses(it.features()) for it in trainings]
     return [recognition.telling_classes(guesses[1 - i], guesses[i]) for i in (0, 1)]
 
 
@@ -431,9 +443,14 @@ def _accuracy(odds_a: list[float], odds_b: list[float]) -> float:
     return float(np.mean([np.mean(np.array(odds_a) <= 0), np.mean(np.array(odds_b) > 0)]))
 
 
-def _training_features(network: Network, found, images: _Images) -> list[np.ndarray]:
+def _training_features(network: Network, counts, images: _Images) -> list[np.ndarray]:
     """Return features of training images of the target domain, as many as translations, at most."""
     return [
-        network(images.seen(images.training(images.trains[1 - index], len(it.metrics))))
-        for index, it in enumerate(found)
+        network(images.seen(images.training(images.trains[1 - index], count)))
+        for index, count in enumerate(counts)
     ]
+
+
+def _spread(total, count):
+    """Return at most `count` places, spread over `total`."""
+    return np.linspace(0, total - 1, min(count, total)).astype(int)

@@ -24,7 +24,7 @@ from cyclegan_ms.data.images import (
     to_chw,
     unit_bands,
 )
-from cyclegan_ms.data.ranges import Range
+from cyclegan_ms.data.ranges import Range, range_of_type
 from cyclegan_ms.files import atomic_path
 from cyclegan_ms.translate.belongings import (
     Belongings,
@@ -128,7 +128,7 @@ def deep_picture(
         OSError: it has other bands.
     """
     source = range_of(values, source)
-    if values.dtype in (np.uint8, bool):
+    if range_of_type(values.dtype):
         target = None
     depth = depth_for(values.dtype, target or source)
     return Picture(unit_bands(values, channels, source), depth=depth)
