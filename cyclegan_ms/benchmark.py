@@ -239,7 +239,8 @@ def _ours(task, size, target, variant="paper", mode="graph"):
         train=TrainConfig(**plain),
         device=DeviceConfig(target=target),
     )
-    networks = build_networks(config.model, config.data.batch_pixels)
+    features = config.loss.lambda_features > 0
+    networks = build_networks(config.model, config.data.batch_pixels, features)
     real_a, real_b = _images(size)
     if task == "train":
         model = CycleGAN(networks, config, [2e-4], device)

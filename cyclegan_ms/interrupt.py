@@ -4,12 +4,12 @@ MindSpore takes two of them over: SIGTERM when a data pipeline starts, SIGINT wh
 and its handlers end the process.
 """
 
-import _thread
 import os
 import select
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 
 __all__ = ["CAN_WAIT", "StopRequest", "has_ended"]
@@ -32,7 +32,7 @@ def has_ended() -> None:
     """Let a first signal change nothing from here on: the program has done its work."""
     for watch in _watches:
         with watch.lock:
-            watch.raising, watch.words = False, ""
+            watch.leave, watch.words = None, ""
 
 
 def _let_go_of_a_closed_terminal():
@@ -50,9 +50,9 @@ class StopRequest:
     def __init__(self):
         self.caught: signal.Signals | None = None
         self.watching = False
-        self.raising = False
+        self.leave: Callable[[], None] | None = None
         self.words = ""
-        self.lock = threading.Lock()  # a signal raises in one place, never in both
+        self.lock = threading.Lock()  # a signal ends one thing, never two
         self.before: dict = {}
 
     def watch(self, words: str = "") -> None:
@@ -77,25 +77,32 @@ class StopRequest:
     def _wait(self, numbers):
         number = signal.Signals(signal.sigwait(numbers))
         with self.lock:
-            self.caught, raising, words = number, self.raising, self.words
+            self.caught, leave, words = number, self.leave, self.words
         if signal.SIGHUP in numbers:
             _let_go_of_a_closed_terminal()
         if words:
             with suppress(OSError):  # nobody may read any more
                 print(words, file=sys.stderr, flush=True)
-        if raising:
-            _thread.interrupt_main()
+        if leave:
+            leave()
+            with suppress(OSError):
+                end_of_line = "\n" if sys.stderr.isatty() else ""
+                print(f"{end_of_line}interrupted", file=sys.stderr, flush=True)
+            os._exit(128 + number)
         while (second := signal.sigwait(numbers)) == signal.SIGHUP:
             _let_go_of_a_closed_terminal()
         os._exit(128 + second)
 
-    def interrupt(self) -> None:
-        """Turn a signal, also one that came before, into a KeyboardInterrupt.
+    def interrupt(self, leave: Callable[[], None]) -> None:
+        """End the process on a signal from here on, once `leave` has tidied up.
 
-        For programs that `watch` and have nothing to finish. MindSpore must be imported before, or
-        only after `finish`: an import does not survive the exception.
+        For programs that `watch` and have nothing to finish. Not by an exception: MindSpore does
+        not survive one that comes while it compiles, nor does an import.
+
+        Raises:
+            KeyboardInterrupt: one came before.
         """
-        self._react(raising=True, words="")
+        self._react(leave, words="")
 
     def finish(self, words: str = "") -> None:
         """Note a signal from here on, and answer it with `words`: there is something to finish.
@@ -103,11 +110,11 @@ class StopRequest:
         Raises:
             KeyboardInterrupt: one came before.
         """
-        self._react(raising=False, words=words)
+        self._react(None, words)
 
-    def _react(self, raising, words):
+    def _react(self, leave, words):
         with self.lock:
-            self.raising, self.words, caught = raising, words, self.caught
+            self.leave, self.words, caught = leave, words, self.caught
         if caught:
             raise KeyboardInterrupt
 

@@ -48,7 +48,7 @@ def tiny(root="unused", **training):
 def weights(model):
     return {
         f"{name}.{key}": p.asnumpy()
-        for name, cell in vars(model.networks).items()
+        for name, cell in model.networks.cells().items()
         for key, p in cell.parameters_and_names()
     }
 

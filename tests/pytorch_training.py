@@ -38,7 +38,7 @@ def train_reference(config: Config) -> Iterator[dict[str, float]]:
         "d_a": Discriminator(a, model.width),
         "d_b": Discriminator(b, model.width),
     }
-    for name, cell in vars(build_networks(model)).items():
+    for name, cell in build_networks(model).cells().items():
         copy_weights(cell, modules[name])
     lambdas = (config.loss.lambda_a, config.loss.lambda_b, config.loss.lambda_identity)
     reference = Reference(modules, config.loss.gan, lambdas=lambdas)

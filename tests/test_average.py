@@ -8,7 +8,7 @@ from helpers import draw_folder, tiny
 
 import mindspore as ms
 
-from cyclegan_ms.config import Config, TrainConfig
+from cyclegan_ms.config import Config, LossConfig, TrainConfig
 from cyclegan_ms.errors import UserError
 from cyclegan_ms.training import train
 from cyclegan_ms.training.cyclegan import CycleGAN, build_networks, ema_decay
@@ -51,17 +51,17 @@ def test_values(mode, images):
 
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory):
-    """Two epochs of 3 steps with averages, and with augmentation for discriminators."""
+    """Two epochs of 3 steps with averages, augmentation and feature discriminators."""
     root = draw_folder(tmp_path_factory.mktemp("data"))
     config = tiny(root, ema=0.5, log_every=1, keep=5, sample_every=0)
-    config = replace(config, loss=replace(config.loss, diff_augment=True))
+    config = replace(config, loss=LossConfig(diff_augment=True, lambda_features=0.5))
     run = tmp_path_factory.mktemp("runs") / "straight"
     train(config, run)
     return config, run
 
 
 def test_resumed_averages_are_the_straight_ones(straight, tmp_path):
-    """Bit for bit, in the middle of an epoch, with the draws of diff_augment too."""
+    """Bit for bit, in the middle of an epoch, with draws and feature discriminators too."""
     config, run = straight
     early = replace(config, train=replace(config.train, max_steps=2))
     train(early, tmp_path / "run")

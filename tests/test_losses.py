@@ -155,7 +155,7 @@ class InTurn(nn.Cell):
 
 def test_one_direction_at_a_time_is_both_together(mode, images):
     networks = build_networks(ModelConfig(width=4, blocks=1))
-    cells = vars(networks).values()
+    cells = networks.cells().values()
     loss = GeneratorLoss(*cells, LeastSquares(), 10.0, 4.0, 0.5)
     weights = networks.g_ab.trainable_params() + networks.g_ba.trainable_params()
     step = GeneratorStep(loss, nn.SGD(weights))
@@ -180,7 +180,7 @@ def test_each_step_updates_its_own_networks_only(images):
     def snapshot():
         return {
             name: np.concatenate([p.asnumpy().ravel() for p in cell.trainable_params()])
-            for name, cell in vars(model.networks).items()
+            for name, cell in model.networks.cells().items()
         }
 
     def changed(before, after):

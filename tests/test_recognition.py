@@ -5,25 +5,22 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from efficientnet_reference import efficientnet
 from helpers import tiny, write_network
 from PIL import Image
-from torch.nn import functional as F
 
 import mindspore as ms
 
 from cyclegan_ms.data.domains import load_split, load_tests, sample_images
 from cyclegan_ms.data.images import from_chw
 from cyclegan_ms.evaluate.distances import kernel_distance
-from cyclegan_ms.evaluate.efficientnet import EfficientNet, require_efficientnet
+from cyclegan_ms.evaluate.efficientnet import EfficientNet
 from cyclegan_ms.evaluate.features import FeatureNetwork
 from cyclegan_ms.evaluate.recognition import share_of, telling_classes
 from cyclegan_ms.files import find_shipped
 from cyclegan_ms.training.cyclegan import build_networks
 from cyclegan_ms.training.evaluation import EpochEvaluation
 from cyclegan_ms.training.progress import read_metrics
-
-STRIDES = {1: 2, 3: 2, 5: 2, 11: 2}
-"""Of the 16 blocks, as the paper's table 1 counts them; 1 elsewhere."""
 
 
 @pytest.fixture(scope="module")
@@ -40,35 +37,12 @@ def fruit():
 
 
 def reference(pictures):
-    """Features and class scores by PyTorch: layer by layer, normalisations on their own."""
-    state = torch.load(require_efficientnet(), weights_only=True)
-
-    def convolved(x, name, norm, stride=1, groups=1, bounded=True):
-        weight = state[f"{name}.weight"]
-        kernel = weight.shape[2]
-        # TensorFlow: as many outputs as inputs over the stride, the odd zero behind.
-        extra = max((-(-x.shape[2] // stride) - 1) * stride + kernel - x.shape[2], 0)
-        before, behind = extra // 2, extra - extra // 2
-        x = F.conv2d(F.pad(x, (before, behind) * 2), weight, None, stride, groups=groups)
-        keys = ("running_mean", "running_var", "weight", "bias")
-        x = F.batch_norm(x, *(state[f"{norm}.{key}"] for key in keys), eps=1e-3)
-        return F.relu6(x) if bounded else x
-
+    """Features and class scores by PyTorch."""
     small = [
         np.asarray(it.resize((224, 224), Image.Resampling.BICUBIC), np.float32) for it in pictures
     ]
-    x = torch.from_numpy((np.stack(small).transpose(0, 3, 1, 2) - 127) / 128)
-    x = convolved(x, "_conv_stem", "_bn0", 2)
-    for index in range(16):
-        block, y = f"_blocks.{index}", x
-        if index:
-            y = convolved(y, f"{block}._expand_conv", f"{block}._bn0")
-        depthwise = f"{block}._depthwise_conv"
-        y = convolved(y, depthwise, f"{block}._bn1", STRIDES.get(index, 1), y.shape[1])
-        y = convolved(y, f"{block}._project_conv", f"{block}._bn2", bounded=False)
-        x = x + y if x.shape == y.shape else y
-    x = convolved(x, "_conv_head", "_bn1").mean((2, 3))
-    return x.numpy(), F.linear(x, state["_fc.weight"], state["_fc.bias"]).numpy()
+    _, features, scores = efficientnet(torch.from_numpy(np.stack(small).transpose(0, 3, 1, 2)))
+    return features.numpy(), scores.numpy()
 
 
 def test_features_and_guesses_are_pytorchs(eye, fruit):

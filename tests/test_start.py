@@ -47,7 +47,7 @@ def filled(config):
     read_start(config).fill(networks)
     return {
         name: {key: p.asnumpy() for key, p in cell.parameters_and_names()}
-        for name, cell in vars(networks).items()
+        for name, cell in networks.cells().items()
     }
 
 

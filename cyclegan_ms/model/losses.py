@@ -103,7 +103,8 @@ class DirectionLoss(nn.Cell):
     """What both generators minimise for the images of one domain (paper, section 3).
 
     adversarial(fake) + lambda_cycle |rec - real| + lambda_identity lambda_cycle |idt - real|, with
-    fake = there(real), rec = back(fake), idt = back(real), L1 norms as means.
+    fake = there(real), rec = back(fake), idt = back(real), L1 norms as means; and with a
+    `FeatureDiscriminator` lambda_features times the adversarial loss of its maps, as their mean.
 
     Args:
         there: the generator that translates these images.
@@ -114,6 +115,9 @@ class DirectionLoss(nn.Cell):
         lambda_identity: weight of the identity term relative to the cycle's (0.5 in section 7.1).
             At 0 its forward pass does not exist.
         source: `a` or `b`, the domain of these images; names the terms.
+        features: the other domain's `FeatureDiscriminator`, if there is one.
+        lambda_features: weight of what that says.
+        augment: whether `judge` sees fake `augmented` too, as `features` always does.
 
     Inputs real (N, C, H, W) in [-1, 1] and, to judge fake `augmented` as drawn, draws (N, 7).
     Outputs the scalar loss, its terms with their weights as a vector in the order of `terms`, and
@@ -129,18 +133,25 @@ class DirectionLoss(nn.Cell):
         lambda_cycle: float = 10.0,
         lambda_identity: float = 0.5,
         source: str = "a",
+        features: nn.Cell | None = None,
+        lambda_features: float = 1.0,
+        augment: bool = True,
     ):
         super().__init__(auto_prefix=False)
         self.there, self.back, self.judge = there, back, judge
         self.adversarial = adversarial
         self.lambda_cycle, self.lambda_identity = lambda_cycle, lambda_identity
         self.use_identity = lambda_identity > 0
+        self.features, self.lambda_features, self.augment = features, lambda_features, augment
         target = "b" if source == "a" else "a"
         way = f"{source.upper()} to {target.upper()}"
         self.terms = [
             Term(f"g_{source}{target}", "g", "adversarial", f"adversarial, generator {way}"),
             Term(f"cycle_{source}", "cycle", "cycle", f"cycle {way} to {source.upper()}"),
         ]
+        if features is not None:
+            label = f"on features, generator {way}"
+            self.terms.append(Term(f"feat_{source}{target}", "feat", "features", label))
         if self.use_identity:
             label = f"identity, generator into {source.upper()}"
             self.terms.append(Term(f"idt_{source}", "idt", "identity", label))
@@ -151,13 +162,24 @@ class DirectionLoss(nn.Cell):
             rec, idt = _both(self.back, fake, real)
         else:
             rec = self.back(fake)
-        adversarial = self.adversarial.for_generator(self.judge(_seen(fake, draws)))
+        seen = _seen(fake, draws if self.augment else None)
+        adversarial = self.adversarial.for_generator(self.judge(seen))
         values = (adversarial, self.lambda_cycle * _l1(rec, real))
+        if self.features is not None:
+            of_features = self.lambda_features * self._of_features(_seen(fake, draws))
+            values = (*values, of_features)  # type: ignore[assignment]
         if self.use_identity:
             identity = self.lambda_identity * self.lambda_cycle * _l1(idt, real)
             values = (*values, identity)  # type: ignore[assignment]
         terms = ops.stack(values)
         return terms.sum(), ops.stop_gradient(terms), ops.stop_gradient(fake)
+
+    def _of_features(self, fake):
+        maps = self.features(fake)
+        total = 0.0
+        for logits in maps:
+            total = total + self.adversarial.for_generator(logits)
+        return total / len(maps)
 
 
 class GeneratorLoss(nn.Cell):
@@ -172,10 +194,14 @@ class GeneratorLoss(nn.Cell):
         lambda_a: weight of the cycle A to B to A.
         lambda_b: weight of the cycle B to A to B.
         lambda_identity: weight of the identity terms relative to the cycle's.
+        features_a: `FeatureDiscriminator` of A, or None.
+        features_b: `FeatureDiscriminator` of B, or None.
+        lambda_features: weight of what those say.
+        augment: whether d_a and d_b see images `augmented` too, as feature discriminators do.
 
-    Inputs real_a (N, C_a, H, W), real_b (N, C_b, H, W) in [-1, 1] and perhaps draws for what d_a
-    and d_b see. Outputs the scalar loss, its terms with their weights as one vector in the order of
-    `terms`, and fake_a, fake_b.
+    Inputs real_a (N, C_a, H, W), real_b (N, C_b, H, W) in [-1, 1] and perhaps draws for what
+    discriminators of A and of B see. Outputs the scalar loss, its terms with their weights as one
+    vector in the order of `terms`, and fake_a, fake_b.
     """
 
     def __init__(
@@ -188,10 +214,20 @@ class GeneratorLoss(nn.Cell):
         lambda_a: float = 10.0,
         lambda_b: float = 10.0,
         lambda_identity: float = 0.5,
+        features_a: nn.Cell | None = None,
+        features_b: nn.Cell | None = None,
+        lambda_features: float = 1.0,
+        augment: bool = True,
     ):
         super().__init__(auto_prefix=False)
-        self.of_a = DirectionLoss(g_ab, g_ba, d_b, adversarial, lambda_a, lambda_identity, "a")
-        self.of_b = DirectionLoss(g_ba, g_ab, d_a, adversarial, lambda_b, lambda_identity, "b")
+        self.of_a = DirectionLoss(
+            g_ab, g_ba, d_b, adversarial, lambda_a, lambda_identity, "a", features_b,
+            lambda_features, augment,
+        )  # fmt: skip
+        self.of_b = DirectionLoss(
+            g_ba, g_ab, d_a, adversarial, lambda_b, lambda_identity, "b", features_a,
+            lambda_features, augment,
+        )  # fmt: skip
         pairs = zip(self.of_a.terms, self.of_b.terms)
         self.terms = [term for pair in pairs for term in pair]
 
@@ -217,6 +253,10 @@ class DiscriminatorLoss(nn.Cell):
         d_b: discriminator of B.
         adversarial: the adversarial loss.
         weight: weight of both terms.
+        features_a: `FeatureDiscriminator` of A, or None.
+        features_b: `FeatureDiscriminator` of B, or None.
+        lambda_features: weight of their terms relative to the others.
+        augment: whether d_a and d_b see images `augmented` too, as feature discriminators do.
 
     Inputs real_a, fake_a (N, C_a, H, W), real_b, fake_b (N, C_b, H, W) in [-1, 1], the fakes from
     the image pools, and perhaps draws (N, 7) for each domain, by which both its real images and its
@@ -224,25 +264,60 @@ class DiscriminatorLoss(nn.Cell):
     `terms`.
     """
 
-    def __init__(self, d_a: nn.Cell, d_b: nn.Cell, adversarial: nn.Cell, weight: float = 0.5):
+    def __init__(
+        self,
+        d_a: nn.Cell,
+        d_b: nn.Cell,
+        adversarial: nn.Cell,
+        weight: float = 0.5,
+        features_a: nn.Cell | None = None,
+        features_b: nn.Cell | None = None,
+        lambda_features: float = 1.0,
+        augment: bool = True,
+    ):
         super().__init__(auto_prefix=False)
         self.d_a, self.d_b = d_a, d_b
         self.adversarial = adversarial
         self.weight = weight
+        self.features_a, self.features_b = features_a, features_b
+        self.lambda_features, self.augment = lambda_features, augment
         # Below this, a discriminator's term says that it has won.
         self.won = weight * adversarial.won
         self.terms = [
             Term(f"d_{domain}", "d", "adversarial", f"discriminator of {domain.upper()}")
             for domain in "ab"
         ]
+        if features_a is not None:
+            self.terms += [
+                Term(f"d_feat_{it}", "d_feat", "features", f"feature discriminator of {it.upper()}")
+                for it in "ab"
+            ]
 
     def construct(
         self, real_a: ms.Tensor, real_b: ms.Tensor, fake_a: ms.Tensor, fake_b: ms.Tensor,
         draws_a: ms.Tensor | None = None, draws_b: ms.Tensor | None = None,
     ):  # fmt: skip
-        real_a, fake_a = _seen(real_a, draws_a), _seen(fake_a, draws_a)
-        real_b, fake_b = _seen(real_b, draws_b), _seen(fake_b, draws_b)
-        judged_a = self.adversarial.for_discriminator(*_both(self.d_a, real_a, fake_a))
-        judged_b = self.adversarial.for_discriminator(*_both(self.d_b, real_b, fake_b))
-        terms = self.weight * ops.stack((judged_a, judged_b))
+        values = (
+            self._judged(self.d_a, real_a, fake_a, draws_a),
+            self._judged(self.d_b, real_b, fake_b, draws_b),
+        )
+        if self.features_a is not None:
+            of_a = self._of_features(self.features_a, real_a, fake_a, draws_a)
+            of_b = self._of_features(self.features_b, real_b, fake_b, draws_b)
+            more = (self.lambda_features * of_a, self.lambda_features * of_b)
+            values = (*values, *more)  # type: ignore[assignment]
+        terms = self.weight * ops.stack(values)
         return terms.sum(), ops.stop_gradient(terms)
+
+    def _judged(self, discriminator, real, fake, draws):
+        if self.augment:
+            real, fake = _seen(real, draws), _seen(fake, draws)
+        return self.adversarial.for_discriminator(*_both(discriminator, real, fake))
+
+    def _of_features(self, discriminator, real, fake, draws):
+        n = real.shape[0]
+        maps = discriminator(ops.concat((_seen(real, draws), _seen(fake, draws))))
+        total = 0.0
+        for logits in maps:
+            total = total + self.adversarial.for_discriminator(logits[:n], logits[n:])
+        return total / len(maps)

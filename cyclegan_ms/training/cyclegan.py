@@ -13,6 +13,8 @@ from cyclegan_ms.data.domains import Ranges
 from cyclegan_ms.device import Device, watch_workers
 from cyclegan_ms.errors import TrainingStopped
 from cyclegan_ms.model.augment import draw
+from cyclegan_ms.model.efficientnet import EfficientNetLite0, Maps
+from cyclegan_ms.model.feature_discriminator import FeatureDiscriminator, PowerIteration
 from cyclegan_ms.model.image_pool import ImagePool
 from cyclegan_ms.model.kernels import kind_of
 from cyclegan_ms.model.losses import ADVERSARIAL, DiscriminatorLoss, GeneratorLoss
@@ -26,26 +28,40 @@ from cyclegan_ms.training.steps import (
     adam,
     in_precision,
 )
+from cyclegan_ms.weights.imagenet import imagenet_state
 
 __all__ = ["CycleGAN", "Networks", "build_networks", "ema_decay", "generator_spec"]
 
 
+_USUAL = ("g_ab", "g_ba", "d_a", "d_b")
+
+
 @dataclass
 class Networks:
-    """The four networks of a CycleGAN."""
+    """The four networks of a CycleGAN, and its feature discriminators, if there are any."""
 
     g_ab: nn.Cell
     g_ba: nn.Cell
     d_a: nn.Cell
     d_b: nn.Cell
+    features_a: nn.Cell | None = None
+    features_b: nn.Cell | None = None
+
+    def cells(self) -> dict[str, nn.Cell]:
+        """Return those that there are, by name."""
+        return {name: cell for name, cell in vars(self).items() if cell is not None}
 
 
-def build_networks(model: ModelConfig, pixels: int = 0) -> Networks:
+def build_networks(model: ModelConfig, pixels: int = 0, features: bool = False) -> Networks:
     """Build all four networks with fresh weights, named `g_ab.model.1.weight` and so on.
 
     Args:
         model: their sizes.
         pixels: of the images of a batch, if known: few and many are computed otherwise.
+        features: whether to add feature discriminators.
+
+    Raises:
+        UserError: the package with those discriminators' frozen network is not installed.
     """
     with for_pictures(kind_of(pixels, model.width, batches=2)):  # see `DirectionLoss`
         g_ab, g_ba = (
@@ -57,7 +73,11 @@ def build_networks(model: ModelConfig, pixels: int = 0) -> Networks:
             for channels in (model.channels_a, model.channels_b)
         )
     networks = Networks(g_ab, g_ba, d_a, d_b)
-    for name, network in vars(networks).items():
+    if features:
+        maps = Maps(EfficientNetLite0(imagenet_state()))
+        judges = (FeatureDiscriminator(maps) for _ in range(2))
+        networks.features_a, networks.features_b = judges
+    for name, network in networks.cells().items():
         network.update_parameters_name(f"{name}.")
     return networks
 
@@ -88,7 +108,7 @@ def _copies(networks, config):
         pairs = zip(average.get_parameters(), getattr(networks, name).get_parameters())
         for mine, theirs in pairs:
             mine.set_data(ms.Tensor(theirs.asnumpy()))  # a parameter would share its memory
-    return replace(copies, d_a=networks.d_a, d_b=networks.d_b)
+    return replace(networks, g_ab=copies.g_ab, g_ba=copies.g_ba)
 
 
 def ema_decay(decay: float, steps_done: int) -> float:
@@ -125,28 +145,42 @@ class CycleGAN:
         self.networks = networks
         self.device = device or Device()
         train, amp = config.train, config.device.amp
-        n = Networks(**{name: in_precision(cell, amp) for name, cell in vars(networks).items()})
+        # Not the feature discriminators, whose features are float32.
+        usual = {name: in_precision(getattr(networks, name), amp) for name in _USUAL}
+        n = replace(networks, **usual)
         adversarial = ADVERSARIAL[config.loss.gan]()
         loss = config.loss
         weights = (loss.lambda_a, loss.lambda_b, loss.lambda_identity)
-        self.generator_loss = GeneratorLoss(n.g_ab, n.g_ba, n.d_a, n.d_b, adversarial, *weights)
+        judged: dict = {
+            "features_a": n.features_a,
+            "features_b": n.features_b,
+            "lambda_features": loss.lambda_features,
+            "augment": loss.diff_augment,
+        }
+        self.generator_loss = GeneratorLoss(
+            n.g_ab, n.g_ba, n.d_a, n.d_b, adversarial, *weights, **judged
+        )
         tutorial = config.model.variant == "tutorial"
         # The notebook halves the discriminator loss that it prints, not the one it minimises.
         weight = 1.0 if tutorial else 0.5
-        self.discriminator_loss = DiscriminatorLoss(n.d_a, n.d_b, adversarial, weight)
+        self.discriminator_loss = DiscriminatorLoss(n.d_a, n.d_b, adversarial, weight, **judged)
         self.terms = [*self.generator_loss.terms, *self.discriminator_loss.terms]
         # MindSpore adds epsilon before the bias correction, which makes its 1e-8 31 times as large
         # in the first step as in the algorithm's usual form (Kingma and Ba 2015, section 2). This
         # one is right there, where all gradients are new; later it is up to 31 times smaller.
         epsilon = 1e-8 if tutorial else 1e-8 * math.sqrt(1 - 0.999)
         self.optimizer_g = adam((n.g_ab, n.g_ba), rates, train.beta1, epsilon, per_epoch)
-        self.optimizer_d = adam((n.d_a, n.d_b), rates, train.beta1, epsilon, per_epoch)
+        judges = [cell for name, cell in n.cells().items() if name not in ("g_ab", "g_ba")]
+        self.optimizer_d = adam(judges, rates, train.beta1, epsilon, per_epoch)
         step_g, step_d = (GeneratorStep, CheckedStep) if amp != "O2" else (ScaledStep, ScaledStep)
         self.step_g = step_g(self.generator_loss, self.optimizer_g).set_train()
         self.step_d = step_d(self.discriminator_loss, self.optimizer_d).set_train()
         self.pool_a = ImagePool(train.pool_size, [train.seed, 2, 0])
         self.pool_b = ImagePool(train.pool_size, [train.seed, 2, 1])
-        self.seed, self.diff_augment = train.seed, loss.diff_augment
+        self.seed = train.seed
+        has_features = n.features_a is not None
+        self.augments = loss.diff_augment or has_features
+        self.iterate = PowerIteration(*judges) if has_features else None
         self.ema, self.shown = train.ema, networks
         if self.ema:
             self.shown = _copies(networks, config)
@@ -164,12 +198,14 @@ class CycleGAN:
             WorkerLost: another worker is gone.
         """
         real_a, real_b = ms.Tensor(real_a), ms.Tensor(real_b)
-        draws = self._draws(len(real_a)) if self.diff_augment else ()
+        draws = self._draws(len(real_a)) if self.augments else ()
         with watch_workers(self.device.workers):
             (_, terms_g, fake_a, fake_b), finite_g = self.step_g(real_a, real_b, *draws)
             pooled_a = self._pooled(self.pool_a, fake_a)
             pooled_b = self._pooled(self.pool_b, fake_b)
             (_, terms_d), finite_d = self.step_d(real_a, real_b, pooled_a, pooled_b, *draws)
+            if self.iterate:
+                self.iterate()
             if self.ema:
                 self.average(ms.Tensor(1 - ema_decay(self.ema, self.steps_done), ms.float32))
             flags = ops.stack((finite_g, finite_d)).astype(ms.float32)

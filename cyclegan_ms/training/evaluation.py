@@ -12,13 +12,14 @@ from cyclegan_ms.data.domains import Domain, load_split, load_tests, sample_imag
 from cyclegan_ms.data.images import view_of
 from cyclegan_ms.errors import TrainingStopped
 from cyclegan_ms.evaluate.distances import kernel_distance
-from cyclegan_ms.evaluate.efficientnet import EfficientNet, require_efficientnet
+from cyclegan_ms.evaluate.efficientnet import EfficientNet
 from cyclegan_ms.evaluate.metrics import mean_metrics, require_skimage
 from cyclegan_ms.evaluate.patches import METRIC, patch_distance
 from cyclegan_ms.evaluate.recognition import share_of, telling_classes
 from cyclegan_ms.evaluate.run import FEWEST, mean_of_directions, measure
 from cyclegan_ms.training.cyclegan import Networks
 from cyclegan_ms.training.progress import drop_lines, read_metrics
+from cyclegan_ms.weights.imagenet import require_efficientnet
 
 __all__ = ["EpochEvaluation"]
 

@@ -71,7 +71,7 @@ class RunFolder:
         config = self.config
         sizes = {
             name: 4 * sum(p.size for p in cell.trainable_params())
-            for name, cell in vars(networks).items()
+            for name, cell in networks.cells().items()
         }
         generators = sizes["g_ab"] + sizes["g_ba"]
         channels = config.model.channels_a + config.model.channels_b

@@ -45,7 +45,7 @@ class Start:
         """Give networks the weights, and say which of them start fresh."""
         log.info("starting from %s: %s", self.source, ", ".join(self.found))
         fresh = []
-        for name, cell in vars(networks).items():
+        for name, cell in networks.cells().items():
             parameters = dict(cell.parameters_and_names())
             values = self.networks.get(name, {})
             shapes = {key: array.shape for key, array in values.items()}

@@ -73,7 +73,7 @@ class Everything:
             f"average_{name}": getattr(model.shown, name) for name in ("g_ab", "g_ba") if model.ema
         }
         return cls(
-            networks={**vars(model.networks), **averages},
+            networks={**model.networks.cells(), **averages},
             optimizers={"optimizer_g": model.optimizer_g, "optimizer_d": model.optimizer_d},
             pools={"pool_a": model.pool_a, "pool_b": model.pool_b},
             scalers=[step.scaler for step in steps if hasattr(step, "scaler")],

@@ -20,6 +20,7 @@ from cyclegan_ms.training.schedule import Schedule
 from cyclegan_ms.training.start import read_start
 from cyclegan_ms.training.state import Everything
 from cyclegan_ms.training.tensorboard import require_tensorboard
+from cyclegan_ms.weights.imagenet import require_efficientnet
 
 __all__ = ["train"]
 
@@ -72,6 +73,8 @@ def train(
 def _train(config, output, resume, progress, stop, on_line):
     if config.train.tensorboard:
         require_tensorboard()
+    if config.loss.lambda_features:
+        require_efficientnet()
     root = Path(config.data.root).expanduser()
     if root.exists():  # so that the run can go on from any directory
         root = str(root.resolve())
@@ -90,7 +93,8 @@ def _train(config, output, resume, progress, stop, on_line):
     options = (config, output, domains, device, schedule, resume, progress, on_line)
     with open_record(*options) as record:
         device.agree()  # nobody goes on before the folder was looked at
-        networks = build_networks(config.model, config.data.batch_pixels)
+        features = config.loss.lambda_features > 0
+        networks = build_networks(config.model, config.data.batch_pixels, features)
         if start_with:
             start_with.fill(networks)
         model = CycleGAN(networks, config, schedule.rates, device, per_epoch)

@@ -11,7 +11,7 @@ import mindspore as ms
 from mindspore import nn
 
 from cyclegan_ms.errors import UserError
-from cyclegan_ms.files import atomic_path
+from cyclegan_ms.files import atomic_path, temporary_folder
 from cyclegan_ms.model.layers import Fork, Join, Layer, layers_of
 from cyclegan_ms.model.operators import plain_operators
 from cyclegan_ms.model.spec import GeneratorSpec
@@ -88,8 +88,8 @@ def _write_mindir(generator, spec, path):
     ms.set_context(mode=ms.GRAPH_MODE)  # the exporter wants it
     model = ModelProto()
     # The exporter refuses paths with spaces, `+`, `=` or letters beyond ASCII.
-    with tempfile.TemporaryDirectory(dir=_plain_folder()) as folder:
-        file = Path(folder, "g.mindir")
+    with temporary_folder(_plain_folder()) as folder:
+        file = folder / "g.mindir"
         try:
             ms.export(plain, anything, file_name=str(file), file_format="MINDIR")
         finally:
