@@ -1,41 +1,20 @@
-"""The HTML frame and style that every page of this package shares."""
+"""The pages that this package writes: templates with one style, whole in one file each."""
 
-import html
-from collections.abc import Iterable
-from string import Template
+from functools import cache
 
-__all__ = ["document", "table_row"]
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
-_DOCUMENT = Template("""<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>$title</title>
-<style>
-  :root { color-scheme: light dark; }
-  body { font: 16px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2rem auto;
-         padding: 0 1rem; }
-  h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
-  img { max-width: 100%; background: white; border-radius: 4px; }
-  figure { margin: 1rem 0; } figcaption { font-size: .85rem; opacity: .75; }
-  table { border-collapse: collapse; } td, th { padding: .15rem .8rem .15rem 0; text-align: left;
-         font-variant-numeric: tabular-nums; }
-  dt { font-weight: 600; } dd { margin: 0 0 .4rem 1rem; }
-  pre { overflow: auto; padding: .8rem; border: 1px solid #8884; border-radius: 4px;
-        font-size: .85rem; }
-  details img { image-rendering: auto; }
-</style>
-<h1>$title</h1>
-$body
-</html>
-""")
+__all__ = ["render"]
 
 
-def document(title: str, body: str) -> str:
-    """Return an HTML page with a title, given as text, and a body, given as HTML."""
-    return _DOCUMENT.substitute(title=html.escape(title), body=body)
+@cache
+def _templates():
+    return Environment(
+        loader=PackageLoader("cyclegan_ms"), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
 
 
-def table_row(cell: str, values: Iterable) -> str:
-    """Return a row of an HTML table; `cell` is th or td, the values are escaped as text."""
-    return "<tr>" + "".join(f"<{cell}>{html.escape(str(v))}</{cell}>" for v in values) + "</tr>"
+def render(template: str, **values) -> str:
+    """Return a page, HTML that needs no other file but pictures; values are escaped as text."""
+    return _templates().get_template(template).render(values)

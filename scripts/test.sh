@@ -8,6 +8,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/setup_env.sh ".venv-test-${MINDSPORE:-2.8.0}" ".[dev]"
+if ! { command -v chromium || command -v chromium-browser || command -v google-chrome; } > /dev/null; then
+    echo "installing Chromium, which tests of pages need ..."
+    apt-get install -y -qq chromium > /dev/null
+fi
 ruff check .
 ruff format --check .
 codespell

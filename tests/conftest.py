@@ -2,11 +2,13 @@
 
 import fcntl
 import os
+import shutil
 import signal
 
 import numpy as np
 import pytest
 from helpers import draw_folder
+from playwright.sync_api import sync_playwright
 
 from cyclegan_ms.device import setup_device
 
@@ -52,3 +54,16 @@ def images(rng):
 def data_root(tmp_path):
     """A data folder of `draw_folder`."""
     return draw_folder(tmp_path / "data")
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A Chromium without a window."""
+    found = map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))
+    program = next(filter(None, found), None)
+    assert program, "tests of pages need Chromium or Chrome, such as from apt-get install chromium"
+    quiet = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=quiet)
+        yield browser
+        browser.close()

@@ -1,5 +1,6 @@
 """What several test files need: small data, configurations and networks; faults; processes."""
 
+import io
 import resource
 import subprocess
 import sys
@@ -126,3 +127,9 @@ def wait_for_state(run, process, beyond=0, seconds=120):
             return
         time.sleep(0.01)
     raise AssertionError(process.communicate())
+
+
+def pixel(element, x, y):
+    """The colour at a place of what a browser shows of an element, in shares of its sides."""
+    picture = Image.open(io.BytesIO(element.screenshot())).convert("RGB")
+    return picture.getpixel((int(x * picture.width), int(y * picture.height)))

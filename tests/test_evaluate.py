@@ -31,7 +31,7 @@ from cyclegan_ms.evaluate.report import check_outputs, markdown, write_report
 from cyclegan_ms.evaluate.run import measure
 from cyclegan_ms.training import train
 from cyclegan_ms.training.evaluation import EpochEvaluation
-from cyclegan_ms.training.page import write_page
+from cyclegan_ms.training.page import Status, write_page
 from cyclegan_ms.training.progress import read_metrics
 from cyclegan_ms.translate import Translator
 from cyclegan_ms.weights.checkpoint import load_generator
@@ -269,13 +269,16 @@ def test_the_files(evaluated, tmp_path):
     assert paths[".md"].read_text() == markdown(report)
     page = paths[".html"].read_text()
     assert "http" not in page
-    assert len(re.findall('src="data:image/png;base64,', page)) == 2 * 3 + 2 * 2
+    # Of 5 and of 4 images the best two and the worst two: original, translated, back.
+    assert len(re.findall('src="data:image/png;base64,', page)) == 2 * (2 + 2) * 3
     for direction, found in cases.items():
-        first = page.split(f"<h2>{direction}: best</h2>")[1].split("<figcaption>")[1]
-        best = max(found, key=lambda case: case.metrics["target_logit"])
-        assert first.startswith(best.name)
-        last = page.split(f"<h2>{direction}: worst</h2>")[1].split("<figcaption>")[1]
-        assert last.startswith(min(found, key=lambda case: case.metrics["target_logit"]).name)
+        ranked = sorted(found, key=lambda case: -case.metrics["target_logit"])
+        of_best, of_worst = (
+            re.findall(r"<figcaption>([^:]+):", page.split(f"<h2>{direction}: {word}</h2>")[1])[:2]
+            for word in ("best", "worst")
+        )
+        assert of_best == [case.name for case in ranked[:2]]
+        assert of_worst == [case.name for case in ranked[::-1][:2]]
 
 
 def test_a_full_disk_leaves_no_part_of_a_report(evaluated, tmp_path):
@@ -399,7 +402,7 @@ def test_a_signal_ends_it_with_a_word(number, finished, root, tmp_path):
         assert process.poll() is None
     process.send_signal(number)
     output, error = process.communicate(timeout=60)
-    assert process.returncode == 130 and error.endswith("interrupted\n"), error
+    assert process.returncode == 128 + number and error.endswith("interrupted\n"), error
     assert output == "" and not list(tmp_path.iterdir())
 
 
@@ -458,23 +461,27 @@ def test_lines_are_the_metrics_of_the_run(finished, evaluated):
 
 def test_the_page_shows_them(finished):
     page = (finished[2] / "index.html").read_text()
-    table = page.split("<h2>Metrics of test images</h2>\n<table>")[1].split("</table>")[0]
+    table = page.split("<h2>Metrics of test images</h2>")[1].split("</table>")[0]
+    table = re.sub(' <span title="(more|less) is better">[↑↓]</span>', "", table)
     shown = {
         "cycle L1, of [-1, 1]": lambda row: f"{row['cycle_l1']:.3f}",
         "cycle PSNR, dB": lambda row: f"{row['psnr']:.2f}",
         "cycle SSIM": lambda row: f"{row['ssim']:.3f}",
         "identity L1, by the other generator": lambda row: f"{row['idt_l1']:.3f}",
         "inverted, %": lambda row: f"{100 * row['inverted']:.1f}",
-        "distance of patches to the target&#x27;s": lambda row: f"{row['patch_distance']:.3f}",
+        "distance of patches to the target&#39;s": lambda row: f"{row['patch_distance']:.3f}",
         "recognised as the target, %": lambda row: f"{100 * row['recognised']:.1f}",
         "KID x 1000": lambda row: f"{1000 * row['kid']:.3g}",
     }
     if "recognised" not in read_metrics(finished[2] / "evaluation.jsonl")[0]:
         del shown["recognised as the target, %"]  # no class of ImageNet tells the two
-    rows = [f"<th>{name}</th>" for name in ("epoch", *shown)]
-    for row in read_metrics(finished[2] / "evaluation.jsonl"):
-        rows += [f"<td>{row['epoch']}</td>", *(f"<td>{text(row)}</td>" for text in shown.values())]
-    assert re.findall("<t[hd]>[^<]*</t[hd]>", table) == rows
+    cells = [f"<th>{name}</th>" for name in ("epoch", *shown)]
+    rows = read_metrics(finished[2] / "evaluation.jsonl")
+    best = min(rows, key=lambda row: row["patch_distance"])
+    for row in reversed(rows):  # the newest first
+        cells.append(f"<td>{row['epoch']}{' ★' if row is best else ''}</td>")
+        cells += [f"<td>{text(row)}</td>" for text in shown.values()]
+    assert re.findall("<t[hd]>[^<]*</t[hd]>", table) == cells
 
 
 def test_the_page_without_any(finished, tmp_path):
@@ -482,7 +489,7 @@ def test_the_page_without_any(finished, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(finished[2], run)
     (run / "evaluation.jsonl").write_text("")
-    write_page(run, read_metrics(run / "metrics.jsonl")[-1], [], ("apple", "orange"), {})
+    write_page(run, read_metrics(run / "metrics.jsonl"), [], Status(4, 28, 9.0), {})
     assert "Metrics of test images" not in (run / "index.html").read_text()
 
 

@@ -200,10 +200,14 @@ def test_the_page_needs_nothing_but_the_folder(finished):
     page = (output / "index.html").read_text()
     assert "http" not in page
     links = re.findall(r'src="([^"]+)"', page)
-    assert links == ["losses.png", "samples/epoch_0002.png", "samples/epoch_0001.png"]
+    assert links == ["samples/epoch_0001.png", "samples/epoch_0002.png"]
     assert all((output / link).is_file() for link in links)
-    assert "Epoch 2, step 6" in page and "A is apple, B is orange." in page
+    assert "<small>epoch</small>2 of 2" in page and "<small>step</small>6 of 6" in page
+    assert "apple (A) and orange (B)." in page and "Finished." in page
     assert "crop_size: 32" in page and "<td>mindspore</td>" in page
+    for row in read_metrics(output / "metrics.jsonl")[-1:]:
+        for key in ("g_ab", "cycle_b", "idt_a", "d_b"):
+            assert f", {key}: {row[key]:.2f}</li>" in page
 
 
 def test_a_failing_report_does_not_end_the_training(finished, tmp_path, caplog):

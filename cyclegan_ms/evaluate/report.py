@@ -1,19 +1,16 @@
 """What an evaluation leaves behind: report.json, a table, a page of best and worst cases."""
 
 import base64
-import html
 import io
 import json
 import os
 from contextlib import ExitStack
 from pathlib import Path
 
-from PIL import Image
-
 from cyclegan_ms.errors import UserError
 from cyclegan_ms.evaluate.run import CASES, METRICS, Case
 from cyclegan_ms.files import atomic_path, check_writable, shown
-from cyclegan_ms.page import document, table_row
+from cyclegan_ms.page import render
 
 __all__ = ["check_outputs", "markdown", "write_report"]
 
@@ -21,6 +18,9 @@ TRUSTED = 0.75
 """Accuracy on held-out images below which a classifier is called no judge; chance is 0.5."""
 FEW = 50
 """Number of test images below which distances of their features are said to tell little."""
+
+_SMALL = 128
+"""Side of pictures below which a page shows their pixels, and does not smooth them."""
 
 
 def check_outputs(output) -> dict[str, Path]:
@@ -132,46 +132,35 @@ def write_report(paths: dict[str, Path], report: dict, cases: dict[str, list[Cas
 
 
 def _page(report, cases):
-    head, *body = table(report)
-    parts = [f"<table>{table_row('th', head)}{''.join(table_row('td', r) for r in body)}</table>"]
-    parts += [f"<p>{html.escape(line)}</p>" for line in notes(report)]
-    parts.append("<details><summary>What the numbers mean</summary><dl>")
-    for metric in _reported(report):
-        if metric.meaning:
-            better = f" ({metric.better} is better)" if metric.better else ""
-            parts.append(f"<dt>{html.escape(metric.label)}{better}</dt>")
-            parts.append(f"<dd>{html.escape(metric.meaning)}</dd>")
-    parts.append("</dl></details>")
-    parts.append(
-        "<p>Original, translated, and back again. Best and worst are the translations that the "
-        "classifier takes for the target domain with the highest and the lowest odds. It sees "
-        "colour and texture at 64 pixels, not beauty.</p>"
-    )
+    columns = {**report["directions"], "mean": report["mean"]}
+    rows = [(it, [it.text(values) for values in columns.values()]) for it in _reported(report)]
+    groups = []
     for direction, found in cases.items():
         ranked = sorted(found, key=lambda case: -case.metrics["target_logit"])
-        half = min(CASES, -(-len(ranked) // 2))  # nothing is both, but for one in the middle
-        for word, chosen in (("best", ranked[:half]), ("worst", ranked[-half:][::-1])):
-            parts.append(f"<h2>{html.escape(direction)}: {word}</h2>")
-            parts += map(_figure, chosen)
-    return document(f"Evaluation of {report['checkpoint']}", "\n".join(parts))
+        some = min(CASES, len(ranked) // 2)  # nothing is among both
+        for word, chosen in (("best", ranked[:some]), ("worst", ranked[::-1][:some])):
+            shown_cases = [_case(case) for case in chosen]
+            groups.append({"direction": direction, "word": word, "cases": shown_cases})
+    return render(
+        "report.html", title=f"Evaluation of {report['checkpoint']}", columns=list(columns),
+        rows=rows, notes=notes(report), groups=groups,
+    )  # fmt: skip
 
 
-def _figure(case):
+def _case(case):
     values = case.metrics
-    caption = (
-        f"{shown(case.name)}: odds {values['target_logit']:+.1f} (log), cycle L1 "
-        f"{values['cycle_l1']:.3f}, PSNR {values['psnr']:.1f} dB, SSIM {values['ssim']:.2f}, "
-        f"correlation with the original {values['correlation']:.2f}"
+    words = (
+        f"odds {values['target_logit']:+.1f} (log), cycle L1 {values['cycle_l1']:.3f}, PSNR "
+        f"{values['psnr']:.1f} dB, SSIM {values['ssim']:.2f}, correlation with the original "
+        f"{values['correlation']:.2f}"
     )
-    side, gap = case.real.width, 4
-    strip = Image.new("RGB", (3 * side + 2 * gap, side), "white")
-    for place, picture in enumerate((case.real, case.fake, case.rec)):
-        strip.paste(picture.convert("RGB"), (place * (side + gap), 0))
+    pictures = {name: _inlined(getattr(case, name)) for name in ("real", "fake", "rec")}
+    small = case.real.width < _SMALL
+    return {"name": shown(case.name), "words": words, "small": small, **pictures}
+
+
+def _inlined(picture):
+    """Return a picture as an address that holds all of it."""
     file = io.BytesIO()
-    strip.save(file, "PNG")
-    data = base64.b64encode(file.getvalue()).decode()
-    width = max(strip.width, 600)  # small pictures are shown larger
-    return (
-        f'<figure><img width="{width}" src="data:image/png;base64,{data}" alt="">'
-        f"<figcaption>{html.escape(caption)}</figcaption></figure>"
-    )
+    picture.convert("RGB").save(file, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"

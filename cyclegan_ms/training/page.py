@@ -1,78 +1,160 @@
-"""A run's page, index.html: curves, sample grids by epoch, settings and environment."""
+"""A run's page, index.html: sample pictures by epoch, curves, metrics, settings."""
 
-import html
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from string import Template
+
+from tqdm import tqdm
 
 from cyclegan_ms.evaluate import patches
 from cyclegan_ms.evaluate.run import METRICS
 from cyclegan_ms.files import atomic_path
-from cyclegan_ms.model.losses import Term
-from cyclegan_ms.page import document, table_row
-from cyclegan_ms.training.progress import loss_pairs, read_metrics
+from cyclegan_ms.model.losses import PANELS, Term
+from cyclegan_ms.page import render
+from cyclegan_ms.training.plots import GAP, HEADER, draw_panel, panels_of
+from cyclegan_ms.training.progress import read_metrics
 
-__all__ = ["write_page"]
+__all__ = ["Status", "write_page"]
 
-_RUN = Template("""<p>$summary</p>
-<p>A is $a, B is $b.</p>
-<figure><img src="losses.png" alt="Loss curves"></figure>
-<table>$losses</table>
-$evaluations
-<h2>Test images: real, translated, and back again</h2>
-$samples
-<h2>Settings</h2>
-<pre>$config</pre>
-<h2>Environment</h2>
-<table>$environment</table>""")
+_POINTS = 300
+"""Points of a curve that a page draws, at most."""
 
 
-def write_page(output, last: dict, terms: list[Term], domains, facts: dict[str, str]) -> None:
+@dataclass(frozen=True)
+class Status:
+    """How far a training is."""
+
+    epochs: int
+    """of the whole training"""
+    steps: int
+    """of the whole training"""
+    seconds: float
+    """that its steps took so far"""
+    domains: tuple[str, str] = ("A", "B")
+    shown: tuple[int, int] = (0, 0)
+    """sample images of A and of B"""
+    side: int = 0
+    """of a sample image, in pixels"""
+
+
+def write_page(
+    output, rows: list[dict], terms: list[Term], status: Status, facts: dict[str, str]
+) -> None:
     """Write index.html of a run folder; it is readable from disk.
 
     Args:
         output: the run folder, with config.yaml, samples and perhaps evaluation.jsonl.
-        last: the last line of metrics.jsonl.
+        rows: lines of metrics.jsonl, or points of `Curves`, at least one.
         terms: the losses to show.
-        domains: names of A and B.
+        status: how far it is.
         facts: from `environment`.
     """
-    output = Path(output)
-    losses = loss_pairs(last, terms)
-    body = _RUN.substitute(
-        summary=f"Epoch {last['epoch']}, step {last['step']}, {last['step_s']:.2f} s a step, "
-        f"learning rate {last['learning_rate']:.2g}.",
-        a=html.escape(domains[0]),
-        b=html.escape(domains[1]),
-        losses=table_row("th", losses) + table_row("td", losses.values()),
-        evaluations=_evaluations(output / "evaluation.jsonl"),
-        samples="\n".join(_figures(sorted((output / "samples").glob("epoch_*.png"), reverse=True))),
-        config=html.escape((output / "config.yaml").read_text(encoding="utf-8")),
-        environment="".join(table_row("td", item) for item in facts.items()),
+    output, last = Path(output), rows[-1]
+    evaluations, metrics = _evaluations(output / "evaluation.jsonl")
+    page = render(
+        "run.html",
+        title=output.resolve().name,
+        domains=status.domains,
+        running=last["step"] < status.steps,
+        written=datetime.now().astimezone().isoformat(timespec="seconds"),
+        links=_links(output),
+        status=_chips(last, status, facts),
+        samples=_samples(output),
+        grid=_grid(status),
+        panels=_panels(rows, terms),
+        evaluations=evaluations,
+        metrics=metrics,
+        nearest=patches.METRIC,
+        config=(output / "config.yaml").read_text(encoding="utf-8"),
+        environment=facts,
     )
     with atomic_path(output / "index.html") as temporary:
-        page = document(f"CycleGAN run {output.resolve().name}", body)
         temporary.write_text(page, encoding="utf-8")
 
 
+def _chips(last, status, facts):
+    """List what a glance should tell, as pairs of label and value."""
+    left = status.steps - last["step"]
+    chips = [
+        ("epoch", f"{last['epoch']} of {status.epochs}"),
+        ("step", f"{last['step']:,} of {status.steps:,}"),
+        ("time in steps so far", tqdm.format_interval(status.seconds)),
+    ]
+    if left > 0:
+        chips.append(("time left", tqdm.format_interval(left * last["step_s"])))
+    chips += [("a step", f"{last['step_s']:.2f} s"), ("rate", f"{last['learning_rate']:.2g}")]
+    return [*chips, ("device", facts["device"])] if "device" in facts else chips
+
+
+def _links(output):
+    """List the reports and the pages of translations below a run folder."""
+    reports = sorted(path for path in output.glob("*.html") if path.name != "index.html")
+    folders = sorted(output.glob("*/index.html"))
+    links = [(path.name, f"report {path.stem}") for path in reports]
+    return links + [(f"{path.parent.name}/index.html", path.parent.name) for path in folders]
+
+
+def _samples(output):
+    paths = sorted((output / "samples").glob("epoch_*.png"))
+    return [{"epoch": int(it.stem.split("_")[1]), "file": f"samples/{it.name}"} for it in paths]
+
+
+def _grid(status):
+    """Say where the tiles of a `cycle_grid` are, in per cent of what CSS wants to know."""
+    side, step = status.side, status.side + GAP
+    wide, high = 6 * step + GAP, HEADER + max(status.shown) * step
+    if not side:
+        return {"wide": 100, "high": 100, "directions": []}
+
+    def across(column):
+        return 100 * (GAP + column * step) / (wide - side)
+
+    directions = []
+    for first, count, (source, target) in zip(
+        (0, 3), status.shown, (status.domains, status.domains[::-1])
+    ):
+        tiles = [
+            {
+                "real": across(first), "fake": across(first + 1), "rec": across(first + 2),
+                "y": 100 * (HEADER + row * step) / (high - side),
+            }
+            for row in range(count)
+        ]  # fmt: skip
+        directions.append({"name": f"{source} to {target}", "tiles": tiles})
+    return {"wide": 100 * wide / side, "high": 100 * high / side, "directions": directions}
+
+
+def _panels(rows, terms):
+    """Describe the panels of curves: title, picture, legend, and what is good."""
+    thinned = rows[:: -(-len(rows) // _POINTS)]
+    thinned = thinned if thinned[-1] is rows[-1] else [*thinned, rows[-1]]
+    panels = []
+    for title, members in panels_of(terms).items():
+        svg, colors = draw_panel(thinned, members)
+        legend = [
+            {
+                "color": color, "key": term.key, "label": term.label,
+                "value": f"{rows[-1][term.key]:.2f}" if term.key in rows[-1] else "",
+            }
+            for term, color in zip(members, colors)
+        ]  # fmt: skip
+        meaning = PANELS.get(title, "")
+        panels.append({"title": title, "svg": svg, "legend": legend, "meaning": meaning})
+    return panels
+
+
 def _evaluations(path):
-    """Return a table of test metrics, means of both directions, a row per evaluated epoch."""
+    """Return the evaluated epochs, the newest first, and the metrics that they have."""
     rows = read_metrics(path) if path.exists() else []
     if not rows:  # also in a file from which a resume has dropped all lines
-        return ""
+        return [], []
     shown = [metric for metric in METRICS if metric.label and metric.key in rows[-1]]
-    lines = [table_row("th", ("epoch", *(metric.label for metric in shown)))]
-    lines += [
-        table_row("td", (row["epoch"], *(metric.text(row) for metric in shown))) for row in rows
-    ]
-    nearest = patches.METRIC
-    chosen = f"<p>best/ holds the epoch with the lowest {nearest.label}. {nearest.meaning}</p>"
-    return f"<h2>Metrics of test images</h2>\n<table>{''.join(lines)}</table>\n{chosen}"
-
-
-def _figures(paths):
-    """Yield the sample grids, the newest open, the others folded."""
-    for index, path in enumerate(paths):
-        caption = f"epoch {int(path.stem.split('_')[1])}"
-        image = f'<img loading="lazy" src="samples/{path.name}" alt="{caption}">'
-        shown = " open" if index == 0 else ""
-        yield f"<details{shown}><summary>{caption}</summary>{image}</details>"
+    best = min(rows, key=lambda row: row.get(patches.METRIC.key, float("inf")))
+    lines = [
+        {
+            "epoch": row["epoch"], "best": row is best,
+            "texts": [metric.text(row) for metric in shown],
+        }
+        for row in reversed(rows)
+    ]  # fmt: skip
+    return lines, shown

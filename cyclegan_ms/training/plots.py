@@ -1,9 +1,12 @@
 """Pictures of a training: curves of its losses, and grids of translated test images."""
 
+import io
+import re
 from functools import lru_cache
 
 import numpy as np
-from matplotlib import font_manager
+from matplotlib import font_manager, rc_context
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.ft2font import FT2Font
 from PIL import Image, ImageDraw, ImageFont
@@ -12,7 +15,20 @@ from cyclegan_ms.data.images import view_of
 from cyclegan_ms.files import atomic_path
 from cyclegan_ms.model.losses import Term
 
-__all__ = ["cycle_grid", "draw_losses"]
+__all__ = ["GAP", "HEADER", "cycle_grid", "draw_losses", "draw_panel", "panels_of"]
+
+GAP, HEADER = 4, 18
+"""Pixels between the pictures of a grid, and above them."""
+_SOFT = "#808080"
+"""Of axes and letters on a page, which may be light or dark."""
+
+
+def panels_of(terms: list[Term]) -> dict[str, list[Term]]:
+    """Group losses by the panel of curves that they belong to."""
+    panels: dict[str, list[Term]] = {}
+    for term in terms:
+        panels.setdefault(term.panel, []).append(term)
+    return panels
 
 
 def draw_losses(rows: list[dict], terms: list[Term], path) -> None:
@@ -23,27 +39,51 @@ def draw_losses(rows: list[dict], terms: list[Term], path) -> None:
         terms: the losses to draw.
         path: the picture to write.
     """
-    panels: dict[str, list[Term]] = {}
-    for term in terms:
-        panels.setdefault(term.panel, []).append(term)
+    panels = panels_of(terms)
     figure = Figure(figsize=(11, 3.2))
     # By hand: finding the margins would take longer than the rest, at the end of every epoch.
     figure.subplots_adjust(left=0.04, right=0.99, bottom=0.15, top=0.9, wspace=0.14)
     axes = np.ravel(figure.subplots(1, len(panels)))
-    steps = np.array([row["step"] for row in rows])
     for axis, (title, members) in zip(axes, panels.items()):
-        for term in members:
-            values = np.array([row.get(term.key, np.nan) for row in rows])
-            (line,) = axis.plot(steps, values, alpha=0.25, linewidth=0.8)
-            smooth = _moving_mean(values, max(1, len(values) // 25))
-            axis.plot(steps, smooth, color=line.get_color(), label=term.label, linewidth=1.6)
+        _draw_curves(axis, rows, members)
         axis.set_title(title)
-        axis.set_xlabel("step")
-        axis.grid(alpha=0.3)
         axis.legend(fontsize=8, loc="upper right")
-        axis.set_ylim(bottom=0)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=110)
+
+
+def draw_panel(rows: list[dict], members: list[Term]) -> tuple[str, list[str]]:
+    """Draw the curves of one panel for a page: SVG without a background, and their colours."""
+    figure = Figure(figsize=(6, 2.6))
+    figure.subplots_adjust(left=0.08, right=0.99, bottom=0.17, top=0.96)
+    axis = figure.subplots()
+    colors = _draw_curves(axis, rows, members)
+    axis.tick_params(colors=_SOFT)
+    axis.xaxis.label.set_color(_SOFT)
+    for spine in axis.spines.values():
+        spine.set_color(_SOFT)
+    file = io.StringIO()
+    with rc_context({"svg.fonttype": "none"}):
+        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
+    svg = file.getvalue()
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+    return re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg), colors  # HTML knows what these would say
+
+
+def _draw_curves(axis, rows, members):
+    """Draw losses over the steps, and their moving means; return the colours."""
+    steps = np.array([row["step"] for row in rows])
+    colors = []
+    for term in members:
+        values = np.array([row.get(term.key, np.nan) for row in rows])
+        (line,) = axis.plot(steps, values, alpha=0.25, linewidth=0.8)
+        smooth = _moving_mean(values, max(1, len(values) // 25))
+        axis.plot(steps, smooth, color=line.get_color(), label=term.label, linewidth=1.6)
+        colors.append(to_hex(line.get_color()))
+    axis.set_xlabel("step")
+    axis.grid(alpha=0.3)
+    axis.set_ylim(bottom=0)
+    return colors
 
 
 def _moving_mean(values, width):
@@ -69,16 +109,16 @@ def cycle_grid(cycles: list[tuple], domains) -> Image.Image:
     columns = []
     for (real, fake, rec), (source, target) in zip(cycles, (domains, domains[::-1])):
         columns += [(source, real), (f"to {target}", fake), ("and back", rec)]
-    size, gap, header = columns[0][1].shape[-1], 4, 18
+    size = columns[0][1].shape[-1]
     rows = max(len(images) for _, images in columns)
-    extent = (len(columns) * (size + gap) + gap, header + rows * (size + gap))
+    extent = (len(columns) * (size + GAP) + GAP, HEADER + rows * (size + GAP))
     grid = Image.new("RGB", extent, "white")
     draw = ImageDraw.Draw(grid)
     for column, (title, images) in enumerate(columns):
-        left = gap + column * (size + gap)
+        left = GAP + column * (size + GAP)
         draw.text((left, 2), title, fill="black", font=font)
         for row, image in enumerate(images):
-            grid.paste(view_of(image).convert("RGB"), (left, header + row * (size + gap)))
+            grid.paste(view_of(image).convert("RGB"), (left, HEADER + row * (size + GAP)))
     return grid
 
 

@@ -221,9 +221,11 @@ class Curves:
         self.each = 1
         self.pending: list[dict] = []
         self.last: dict = {}
+        self.seconds = 0.0  # that all steps took
 
     def add(self, row: dict) -> None:
         """Note a line."""
+        self.seconds += row.get("step_s", 0) * (row["step"] - self.last.get("step", 0))
         self.last = row
         self.pending.append(row)
         if len(self.pending) < self.each:

@@ -26,7 +26,7 @@ from cyclegan_ms.training.cyclegan import CycleGAN, Networks
 from cyclegan_ms.training.evaluation import EpochEvaluation
 from cyclegan_ms.training.health import Health
 from cyclegan_ms.training.memory import say_estimate
-from cyclegan_ms.training.page import write_page
+from cyclegan_ms.training.page import Status, write_page
 from cyclegan_ms.training.plots import cycle_grid, draw_losses
 from cyclegan_ms.training.progress import Curves, Progress
 from cyclegan_ms.training.resume import check_run_folder, fingerprint
@@ -281,8 +281,12 @@ class Record:
             if not rows:  # stopped before the first line
                 return
             draw_losses(rows, terms, self.folder.path / "losses.png")
-            domains, facts = self.config.data.domains, environment(self.device)
-            write_page(self.folder.path, self.curves.last, terms, domains, facts)
+            shown = [len(images) for images in self.samples] or [0, 0]
+            status = Status(
+                self.schedule.epochs, self.schedule.last, self.curves.seconds,
+                self.config.data.domains, shown, self.config.data.crop_size,
+            )  # fmt: skip
+            write_page(self.folder.path, rows, terms, status, environment(self.device))
         except Exception as error:
             log.warning("the report of epoch %d could not be made: %s", epoch, error)
 
