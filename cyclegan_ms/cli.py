@@ -33,6 +33,7 @@ from cyclegan_ms.files import (
     shown,
 )
 from cyclegan_ms.interrupt import CAN_WAIT, StopRequest, has_ended
+from cyclegan_ms.page import add_link
 
 __all__ = [
     "benchmark",
@@ -252,8 +253,18 @@ def infer(argv=None):
     parser = Parser(_called("infer"), description=infer.__doc__)
     add = parser.add_argument
     _add_generator(add)
-    add("--input", required=True, help="image, or folder of images, nested or not")
-    add("--output", required=True, help="folder for the results, under the same names")
+    add(
+        "--input",
+        required=True,
+        nargs="+",
+        metavar="INPUT",
+        help="images, folders of images, nested or not, patterns such as 'photos/*.jpg'",
+    )
+    add(
+        "--output",
+        required=True,
+        help="folder for the results, under the same names; or a file, for one image",
+    )
     add(
         "--size",
         type=NonNegativeInt,
@@ -286,6 +297,7 @@ def infer(argv=None):
     add("--side_by_side", action="store_true", help="put the original beside each result")
     add("--cycle", action="store_true", help="also write each result translated back")
     add("--skip_existing", action="store_true", help="leave out what has been translated already")
+    add("--page", action="store_true", help="write index.html beside the results, to look at them")
     add(
         "--max_megapixels",
         type=NonNegativeFloat,
@@ -301,11 +313,11 @@ def infer(argv=None):
     stop.interrupt(clean_up)
 
     from cyclegan_ms.data.ranges import Range
-    from cyclegan_ms.translate.folder import Options, plan
+    from cyclegan_ms.translate.folder import Options, folder_of, plan
 
     options = Options(
         args.format, int(args.quality), int(args.batch_size), args.side_by_side, args.cycle,
-        args.skip_existing, float(args.max_megapixels), args.bits,
+        args.skip_existing, float(args.max_megapixels), args.bits, args.page,
     )  # fmt: skip
     value_range = None
     if args.value_range:
@@ -316,8 +328,30 @@ def infer(argv=None):
     jobs = plan(args.input, args.output, options)
     if args.cycle and not args.checkpoint.is_dir():
         raise UserError("--cycle needs both generators: give a run folder as --checkpoint")
-    with hold_folder(args.output):
+    folder = folder_of(args.output)
+    is_folder = folder == Path(args.output)
+    if args.page and not is_folder:
+        raise UserError(f"--page: give a folder as --output, such as {folder}")
+    with hold_folder(folder) if is_folder else hold_file(args.output):
         return _translate(args, jobs, options, value_range, stop)
+
+
+def _write_page(args, album, jobs, result, spec) -> None:
+    """Write the page of translated pictures, and lead to it from that of their run."""
+    facts = [
+        ("translated", len(result.written)),
+        ("generator", f"{spec.name}, {Path(args.checkpoint).name}"),
+        ("seconds", f"{result.seconds:.1f}"),
+    ]
+    if result.skipped:
+        facts.insert(1, ("there before", len(result.skipped)))
+    if result.unfinished:
+        facts.insert(1, ("left", result.unfinished))
+    title = f"{Path(args.output).resolve().name}: {spec.name}"
+    failed = {shown(path): reason for path, reason in result.failed}
+    page = album.write(title, [job.target for job in jobs], failed, facts)
+    add_link(args.checkpoint / "index.html", page, page.parent.name)
+    print(f"to look at them: {page}")
 
 
 def _translate(args, jobs, options, value_range, stop) -> int:
@@ -327,6 +361,7 @@ def _translate(args, jobs, options, value_range, stop) -> int:
     from cyclegan_ms.device import setup_device
     from cyclegan_ms.translate import Translator
     from cyclegan_ms.translate.folder import translate_files
+    from cyclegan_ms.translate.page import Album
 
     setup_device(args.device, "pynative")
     how = (int(args.size), int(args.tile), value_range)
@@ -336,7 +371,8 @@ def _translate(args, jobs, options, value_range, stop) -> int:
         back = Translator.load(args.checkpoint, other, *how)
 
     stop.finish("finishing these images; press again to end at once")
-    result = translate_files(translator, jobs, options, back, sys.stderr.isatty(), stop)
+    album = Album(Path(args.output)) if options.page else None
+    result = translate_files(translator, jobs, options, back, sys.stderr.isatty(), stop, album)
     for path, note in result.notes:
         print(f"note: {shown(path)}: {note}", file=sys.stderr)
     for path, reason in result.failed:
@@ -349,6 +385,8 @@ def _translate(args, jobs, options, value_range, stop) -> int:
         f"{done} translated, {len(result.skipped)} skipped, {len(result.failed)} failed, "
         f"{speed}into {args.output}"
     )
+    if album:
+        _write_page(args, album, jobs, result, translator.spec)
     if stop.caught:
         return 128 + stop.caught
     return 1 if result.failed else 0
@@ -395,6 +433,7 @@ def evaluate(argv=None):
         report, cases = evaluate_run(run, config, args.features)
         print(markdown(report))
         write_report(paths, report | {"environment": environment(device, *packages)}, cases)
+    add_link(Path(run) / "index.html", paths[".html"], paths[".html"].stem)
     print(f"best and worst cases: {paths['.html']}")
     return 1 if report["left_out"] else 0
 

@@ -1,10 +1,19 @@
 """The pages that this package writes: templates with one style, whole in one file each."""
 
+import html
+import os
 from functools import cache
+from pathlib import Path
+from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-__all__ = ["render"]
+from cyclegan_ms.files import atomic_path
+
+__all__ = ["add_link", "is_ours", "render"]
+
+_OURS = '<meta name="generator" content="cyclegan_ms">'
+_LINKS = "<!-- links -->"
 
 
 @cache
@@ -17,4 +26,28 @@ def _templates():
 
 def render(template: str, **values) -> str:
     """Return a page, HTML that needs no other file but pictures; values are escaped as text."""
-    return _templates().get_template(template).render(values)
+    return _templates().get_template(template).render(values, ours=_OURS, links_end=_LINKS)
+
+
+def is_ours(path: Path) -> bool:
+    """Return whether a file is a page of this package."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return _OURS in file.read(500)
+    except OSError:
+        return False
+
+
+def add_link(page: Path, target: Path, words: str) -> None:
+    """Let a page that has a place for links, such as a run's, lead to another one.
+
+    Nothing happens where there is no such page, or the link is there already.
+    """
+    if not is_ours(page):
+        return
+    text = page.read_text(encoding="utf-8")
+    address = quote(Path(os.path.relpath(target.resolve(), page.resolve().parent)).as_posix())
+    if _LINKS in text and f'href="{address}"' not in text:
+        link = f'<a href="{address}">{html.escape(words)}</a> {_LINKS}'
+        with atomic_path(page) as temporary:
+            temporary.write_text(text.replace(_LINKS, link, 1), encoding="utf-8")

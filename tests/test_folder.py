@@ -100,8 +100,6 @@ def test_bad_places(tmp_path):
         plan(source, tmp_path / "file" / "below", Options())
     with pytest.raises(UserError, match="cannot be written"):
         plan(source, "/proc/nowhere", Options())
-    with pytest.raises(UserError, match=r"--output .*/x\.jpg: give a folder, such as "):
-        plan(source / "x.png", tmp_path / "x.jpg", Options())
     plan(source, tmp_path / "out", Options())
     assert not (tmp_path / "out").exists()  # not before there is something to put into it
     (tmp_path / "out").mkdir()
@@ -110,6 +108,45 @@ def test_bad_places(tmp_path):
         plan(source, tmp_path / "out", Options())
     assert (tmp_path / "out" / "x.png").read_text() == "mine"
     assert names(tmp_path / "out") == {"x.png"}
+
+
+def test_several_inputs_and_patterns(tmp_path):
+    """Files by their names; folders under theirs, where there is more than one input."""
+    for name in ("one/a.jpg", "one/sub/b.png", "two/a.jpg", "c.png", "d.png", "[e].png"):
+        draw(tmp_path / name)
+    inputs = [tmp_path / name for name in ("one", "two/", "c.png", "[e].png")]
+    run(inputs, tmp_path / "out")
+    assert names(tmp_path / "out") == {
+        "one/a.jpg", "one/sub/b.png", "two/a.jpg", "c.png", "[e].png"
+    }  # fmt: skip
+    run([str(tmp_path / "?.png"), str(tmp_path / "one/**/b.png")], tmp_path / "found")
+    assert names(tmp_path / "found") == {"b.png", "c.png", "d.png"}
+    run([tmp_path / "c.png", tmp_path / "c.png"], tmp_path / "once")
+    assert names(tmp_path / "once") == {"c.png"}
+    with pytest.raises(UserError, match=r"--input: 2 of them are called a\.jpg; give one at a"):
+        plan([tmp_path / "one" / "a.jpg", tmp_path / "two" / "a.jpg"], tmp_path / "x", Options())
+    with pytest.raises(UserError, match=r"--input .*/\*\.gif: no such file or folder"):
+        plan(tmp_path / "*.gif", tmp_path / "x", Options())
+    with pytest.raises(UserError, match=r"two lies in --output .*two/below|is --input or lies in"):
+        plan([tmp_path / "one", tmp_path / "two"], tmp_path / "two" / "below", Options())
+
+
+def test_one_picture_into_a_file_of_another_name(tmp_path):
+    draw(tmp_path / "a.png")
+    result = run(tmp_path / "a.png", tmp_path / "new" / "b.webp")
+    assert result.written == [tmp_path / "new" / "b.webp"]
+    assert Image.open(tmp_path / "new" / "b.webp").format == "WEBP"
+    both = Translator(Negative())
+    run(tmp_path / "a.png", tmp_path / "c.jpeg", both, both, cycle=True, format="jpg")
+    assert {"c.jpeg", "c_cycle.jpeg"} < names(tmp_path)
+    for inputs, output, options, words in (
+        ([tmp_path / "a.png", tmp_path / "c.jpeg"], "x.png", {}, "give a folder, .* 2 pictures"),
+        ([tmp_path / "a.png"], "x.png", {"format": "tif"}, "is not that of --format tif"),
+        ([tmp_path / "a.png"], "x.gif", {}, r"\.gif is not written; \.bmp \.jpeg .* \.webp"),
+        ([tmp_path / "a.png"], "c.jpeg", {}, "nothing is overwritten"),
+    ):
+        with pytest.raises(UserError, match=words):
+            plan(inputs, tmp_path / output, Options(**options))
 
 
 def test_skip_existing_does_the_rest(tmp_path):

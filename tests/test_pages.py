@@ -2,12 +2,18 @@
 
 import numpy as np
 import pytest
-from helpers import pixel
+from helpers import Negative, pixel
+from PIL import Image
 
 from cyclegan_ms.config import Config, save_config
+from cyclegan_ms.errors import UserError
 from cyclegan_ms.model.losses import PANELS, Term
+from cyclegan_ms.page import add_link
 from cyclegan_ms.training.page import Status, write_page
 from cyclegan_ms.training.plots import cycle_grid
+from cyclegan_ms.translate import Translator
+from cyclegan_ms.translate.folder import Options, plan, translate_files
+from cyclegan_ms.translate.page import Album
 
 SIDE = 40
 COLORS = {  # of epoch: real, translated, back; in [-1, 1]
@@ -40,15 +46,24 @@ def run(tmp_path_factory):
 
 
 @pytest.fixture
-def page(run, browser):
-    """Its page, opened from disk."""
+def opened(browser):
+    """opened(path): a page from disk, in which no script may fail."""
     with browser.new_context(viewport={"width": 1400, "height": 900}) as context:
         page = context.new_page()
         errors = []
         page.on("pageerror", lambda error: errors.append(error))  # a builtin will not do
-        page.goto((run / "index.html").as_uri())
-        yield page
+
+        def go(path):
+            page.goto(path.as_uri())
+            return page
+
+        yield go
         assert not errors
+
+
+@pytest.fixture
+def page(run, opened):
+    return opened(run / "index.html")
 
 
 def test_the_line_between_original_and_translation_follows_the_pointer(page):
@@ -111,3 +126,91 @@ def test_any_width_and_colour_scheme(page, width, scheme):
     assert page.evaluate("document.documentElement.scrollWidth") == width  # nothing runs over
     paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert paper == {"light": "rgb(255, 255, 255)", "dark": "rgb(20, 22, 26)"}[scheme]
+
+
+# --------------------------------------------------------------------- translated pictures
+
+
+def translated(source, output, **options):
+    """Translate into negatives, with a page."""
+    options = Options(page=True, **options)
+    jobs, album = plan(source, output, options), Album(output)
+    translator = Translator(Negative())
+    result = translate_files(translator, jobs, options, album=album)
+    failed = {path.name: reason for path, reason in result.failed}
+    return album.write("Negatives", [job.target for job in jobs], failed, [("translated", 7)])
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """A wide red one, a transparent one, one of 16 bits, one in a folder, and a broken one."""
+    folder = tmp_path / "in"
+    (folder / "sub & co").mkdir(parents=True)
+    Image.new("RGB", (1200, 600), "red").save(folder / "wide.jpg")
+    Image.new("RGBA", (60, 60), (255, 0, 0, 0)).save(folder / "clear.png")
+    Image.fromarray(np.full((40, 40), 65535, np.uint16)).save(folder / "deep.tif")
+    Image.new("RGB", (40, 40), "blue").save(folder / "sub & co" / "a#b<i>.png")
+    (folder / "broken.png").write_bytes(b"no picture")
+    return folder
+
+
+def test_a_page_of_translations(pictures, tmp_path, opened):
+    page = opened(translated(pictures, tmp_path / "out"))
+    cards = page.locator("figure")
+    texts = [text.split("\n")[0] for text in page.locator("figcaption").all_inner_texts()]
+    assert texts == ["clear.png 60 x 60", "deep.tif 40 x 40", "sub & co/a#b<i>.png 40 x 40",
+                     "wide.jpg 1200 x 600"]  # fmt: skip
+    assert "broken.png: " in page.locator(".failed").inner_text()
+    page.wait_for_function("[...document.images].every(it => it.complete && it.naturalWidth)")
+    box = cards.last.locator(".compare")
+    near = lambda color, other: np.abs(np.subtract(color, other)).max() < 12  # noqa: E731 - JPEG
+    assert near(pixel(box, 0.3, 0.5), RED) and near(pixel(box, 0.7, 0.5), (0, 255, 255))
+    box.locator("input").fill("90")
+    assert near(pixel(box, 0.7, 0.5), RED)
+    named = cards.nth(2).locator(".compare")
+    assert near(pixel(named, 0.3, 0.5), BLUE) and near(pixel(named, 0.7, 0.5), YELLOW)
+    assert near(pixel(cards.first.locator(".compare"), 0.3, 0.5), (255, 255, 255))  # on white
+    page.locator("#filter").fill("WIDE")
+    assert cards.count() == 1 and page.locator("#count").inner_text() == "1 of 4 pictures"
+    page.locator("figure a").click()
+    assert page.url.endswith("/out/wide.jpg")
+
+
+def test_pictures_of_before_stay_on_the_page(pictures, tmp_path, opened):
+    (pictures / "broken.png").unlink()
+    translated(pictures, tmp_path / "out")
+    Image.new("RGB", (40, 40), "lime").save(pictures / "new.png")
+    page = opened(translated(pictures, tmp_path / "out", skip_existing=True))
+    assert page.locator("figure .compare").count() == 5  # each with its original
+    other = tmp_path / "theirs"
+    other.mkdir()
+    (other / "index.html").write_text("mine")
+    with pytest.raises(UserError, match=r"index\.html exists already, and is no page"):
+        plan(pictures, other, Options(page=True))
+    assert (other / "index.html").read_text() == "mine"
+
+
+def test_ten_thousand_pictures(tmp_path, opened):
+    """Only those that are looked at are drawn."""
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "0.png")
+    for number in range(1, 10_000):
+        (tmp_path / f"{number}.png").hardlink_to(tmp_path / "0.png")
+    targets = [tmp_path / f"{number}.png" for number in range(10_000)]
+    page = opened(Album(tmp_path).write("Many", targets, {}, []))
+    assert page.locator("#count").inner_text() == "10000 pictures"
+    assert page.locator("figure").count() < 200
+    page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    page.wait_for_function("document.querySelectorAll('figure').length > 100")
+    page.locator("#filter").fill("9999")
+    assert page.locator("figure").count() == 1
+
+
+def test_a_run_leads_to_what_was_made_with_it(run, pictures, tmp_path, opened):
+    index = translated(pictures, tmp_path / "made & done")
+    for _ in range(2):  # once is enough
+        add_link(run / "index.html", index, "made & done")
+    page = opened(run / "index.html")
+    page.get_by_role("link", name="made & done").click()
+    assert page.title() == "Negatives"
+    add_link(tmp_path / "nowhere.html", index, "nothing happens")
+    assert not (tmp_path / "nowhere.html").exists()

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from urllib.parse import quote
 
 from tqdm import tqdm
 
@@ -90,8 +91,8 @@ def _links(output):
     """List the reports and the pages of translations below a run folder."""
     reports = sorted(path for path in output.glob("*.html") if path.name != "index.html")
     folders = sorted(output.glob("*/index.html"))
-    links = [(path.name, f"report {path.stem}") for path in reports]
-    return links + [(f"{path.parent.name}/index.html", path.parent.name) for path in folders]
+    links = [(quote(path.name), path.stem) for path in reports]
+    return links + [(f"{quote(path.parent.name)}/index.html", path.parent.name) for path in folders]
 
 
 def _samples(output):

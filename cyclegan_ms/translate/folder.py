@@ -6,7 +6,8 @@ from collections import Counter, deque
 from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import groupby, islice
+from glob import glob
+from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ from cyclegan_ms.errors import UserError
 from cyclegan_ms.files import check_writable, shown
 from cyclegan_ms.interrupt import StopRequest
 from cyclegan_ms.translate.depth import EIGHT_BITS
+from cyclegan_ms.translate.page import Album, check_page
 from cyclegan_ms.translate.pictures import (
     WRITABLE,
     open_picture,
@@ -34,7 +36,7 @@ from cyclegan_ms.translate.pictures import (
 if TYPE_CHECKING:  # it imports MindSpore
     from cyclegan_ms.translate.translator import Translator
 
-__all__ = ["Job", "Options", "Outcome", "plan", "translate_files"]
+__all__ = ["Job", "Options", "Outcome", "folder_of", "plan", "translate_files"]
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,8 @@ class Options:
     """refuse larger pictures; 0 takes all"""
     bits: int | None = None
     """8 reduces results to that; None keeps the depth of each input"""
+    page: bool = False
+    """write index.html beside the results"""
 
 
 @dataclass(frozen=True)
@@ -88,41 +92,55 @@ class Outcome:
     seconds: float = 0.0
 
 
-def plan(source, output, options: Options) -> list[Job]:
-    """List what to make of a file or a folder, and check it before anything is loaded.
+def plan(sources, output, options: Options) -> list[Job]:
+    """List what to make of files and folders, and check it before anything is loaded.
 
-    Relative paths and names are kept. Where a changed ending would give two inputs one name, the
-    old ending goes into it: photo_gif.png beside photo.png.
+    Relative paths and names are kept, below the name of each folder where there are several inputs.
+    Where a changed ending would give two inputs one name, the old ending goes into it:
+    photo_gif.png beside photo.png. One file may go into a file of another name.
+
+    Args:
+        sources: a file, folder or pattern such as `*.jpg`, or several.
+        output: a folder; or a file, for one.
+        options: how results are made.
 
     Raises:
         UserError: nothing to translate, a place that cannot be written, or files in the way.
     """
-    source, output = Path(source), Path(output)
+    sources = [sources] if isinstance(sources, str | os.PathLike) else sources
+    output = Path(output)
     try:
-        return _plan(source, output, options)
+        return _plan(list(chain.from_iterable(map(_matching, sources))), output, options)
     except OSError as error:  # such as a name that is too long
-        raise UserError(f"--input {source}, --output {output}: {error.strerror}") from error
+        given = " ".join(map(str, sources))
+        raise UserError(f"--input {given}, --output {output}: {error.strerror}") from error
 
 
-def _plan(source, output, options):
-    if source.is_dir():
-        _check_apart(source, output)
-        files = find_images(source)
-        if not files:
-            raise UserError(f"--input {source}: holds no image")
-        relative = [path.relative_to(source) for path in files]
-    elif source.is_file():
-        files, relative = [source], [Path(source.name)]
-    else:
-        raise UserError(f"--input {source}: no such file or folder")
+def _matching(source):
+    """Return what a pattern that no shell has replaced stands for; anything else as it is."""
+    if not os.path.lexists(source) and any(sign in str(source) for sign in "*?["):
+        return [Path(path) for path in sorted(glob(str(source), recursive=True))] or [Path(source)]
+    return [Path(source)]
 
-    if output.suffix.lower() in known_endings() and not output.is_dir():
-        raise UserError(
-            f"--output {output}: give a folder, such as {output.parent}; results keep the names of "
-            f"their inputs"
-        )
+
+def folder_of(output) -> Path:
+    """Return the folder that results go to: `output`, unless that is a picture's name."""
+    output = Path(output)
+    return output.parent if _is_picture(output) else output
+
+
+def _is_picture(output):
+    return output.suffix.lower() in known_endings() and not output.is_dir()
+
+
+def _plan(sources, output, options):
+    files, relative = _inputs(sources, output)
+    named = list(_named(relative, options))
+    if _is_picture(output):
+        _check_one(files, output, options)
+        output, named = output.parent, [Path(output.name)]
     jobs = []
-    for path, name in zip(files, _named(relative, options)):
+    for path, name in zip(files, named):
         cycle = None
         if options.cycle and not options.side_by_side:
             cycle = output / name.with_name(f"{name.stem}_cycle{name.suffix}")
@@ -141,7 +159,44 @@ def _plan(source, output, options):
             f"overwritten"
         )
     check_writable(output)
+    if options.page:
+        check_page(output)
     return jobs
+
+
+def _inputs(sources, output):
+    """Return the files to translate, and their names among the results."""
+    names: dict[Path, Path] = {}
+    for source in sources:
+        if source.is_dir():
+            _check_apart(source, output)
+            found = find_images(source)
+            if not found:
+                raise UserError(f"--input {source}: holds no image")
+            above = Path(source.resolve().name) if len(sources) > 1 else Path()
+            names.update((path, above / path.relative_to(source)) for path in found)
+        elif source.is_file():
+            names[source] = Path(source.name)
+        else:
+            raise UserError(f"--input {source}: no such file or folder")
+    most, count = Counter(names.values()).most_common(1)[0]
+    if count > 1:
+        raise UserError(f"--input: {count} of them are called {shown(most)}; give one at a time")
+    return list(names), list(names.values())
+
+
+def _check_one(files, output, options):
+    """Raise UserError unless one file is to go into the file `output`."""
+    if len(files) > 1:
+        raise UserError(
+            f"--output {output}: give a folder, such as {output.parent}, for {len(files)} pictures"
+        )
+    ending = output.suffix.lower()
+    kinds = {"jpg": (".jpg", ".jpeg"), "tif": (".tif", ".tiff")}
+    if options.format and ending not in kinds.get(options.format, (f".{options.format}",)):
+        raise UserError(f"--output {output}: its ending is not that of --format {options.format}")
+    if ending not in WRITABLE:
+        raise UserError(f"--output {output}: {ending} is not written; {' '.join(sorted(WRITABLE))}")
 
 
 def _check_apart(source, output):
@@ -175,6 +230,7 @@ def translate_files(
     back: "Translator | None" = None,
     progress: bool = False,
     stop: StopRequest | None = None,
+    album: Album | None = None,
 ) -> Outcome:
     """Do the jobs of a plan. A bad input is noted, and the rest goes on.
 
@@ -185,6 +241,7 @@ def translate_files(
         back: the translator of the other direction, for `options.cycle`.
         progress: whether to show a progress bar.
         stop: ends the work after the current images once its `caught` is set.
+        album: is given what a page is to show.
 
     Raises:
         UserError: the type of the results has no place for the generator's bands.
@@ -206,7 +263,7 @@ def translate_files(
         done = 0
         for batch in _batches(loaded, options.batch_size):
             within = _Within(bar, batch, rounds=2 if back else 1)
-            _translate_batch(translator, back, batch, options, result, within)
+            _translate_batch(translator, back, batch, options, result, within, album)
             done += len(batch)
             bar.set_postfix_str("", refresh=False)
             bar.update(len(batch))
@@ -287,7 +344,7 @@ class _Within:
         self.bar.set_postfix_str(f"{shown(self.name)} {whole:.0%}")
 
 
-def _translate_batch(translator, back, batch, options, result, within):
+def _translate_batch(translator, back, batch, options, result, within, album):
     good = []
     for job, content in batch:
         if isinstance(content, BaseException):
@@ -303,13 +360,13 @@ def _translate_batch(translator, back, batch, options, result, within):
         if len(good) > 1:  # together they may be too large
             for job, picture, pixels in good:
                 single = [(job, (picture, pixels))]
-                _translate_batch(translator, back, single, options, result, within)
+                _translate_batch(translator, back, single, options, result, within, album)
         else:
             result.failed.append((good[0][0].source, _reason(error)))
         return
     for (job, picture, _), fake, rec in zip(good, fakes, recs):
         try:
-            _write(translator, job, picture, fake, rec, options)
+            _write(translator, job, picture, fake, rec, options, album)
         except (OSError, MemoryError) as error:
             result.failed.append((job.source, _reason(error)))
         else:
@@ -317,7 +374,7 @@ def _translate_batch(translator, back, batch, options, result, within):
             result.notes += [(job.source, note) for note in picture.notes]
 
 
-def _write(translator, job, picture, fake, rec, options):
+def _write(translator, job, picture, fake, rec, options, album):
     images = [translator.finish(pixels, picture) for pixels in (fake, rec) if pixels is not None]
     if options.side_by_side:
         images = [picture.image, *images]
@@ -330,6 +387,13 @@ def _write(translator, job, picture, fake, rec, options):
     for target, image in zip(job.targets, images):
         if not (options.skip_existing and os.path.lexists(target)):
             save_picture(target, image, picture, options.quality)
+    if album:
+        before = picture.image
+        if options.side_by_side:
+            before = None
+        elif isinstance(before, Image.Image):
+            before = with_alpha(before, picture.alpha)
+        album.add(job.target, before, images, picture.notes)
 
 
 def _in_a_row(images):

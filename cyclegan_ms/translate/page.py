@@ -1,0 +1,116 @@
+"""The page of translated pictures, index.html beside them: before and after, notes, failures."""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote
+
+from PIL import Image
+
+from cyclegan_ms.data.images import AnyImage, view_of
+from cyclegan_ms.errors import UserError
+from cyclegan_ms.files import atomic_path, shown
+from cyclegan_ms.page import is_ours, render
+
+__all__ = ["Album", "check_page"]
+
+INDEX, THUMBS = "index.html", ".page"
+SIDE = 480
+"""Longest side of the pictures that a page shows, in pixels."""
+
+
+def check_page(output) -> None:
+    """Raise UserError if a page cannot be written there without losing another file."""
+    index = Path(output) / INDEX
+    if os.path.lexists(index) and not is_ours(index):
+        raise UserError(f"--page: {index} exists already, and is no page of this package")
+
+
+@dataclass
+class Album:
+    """What a page shows, gathered while pictures are translated: small copies, on the disk.
+
+    Args:
+        folder: where the results are, and the page will be.
+    """
+
+    folder: Path
+    entries: dict[str, dict] = field(default_factory=dict)
+    """pictures by the place of their results"""
+
+    def add(self, target: Path, original: AnyImage | None, results: list[AnyImage], notes) -> None:
+        """Keep small copies of a picture and of what was made of it.
+
+        Args:
+            target: where the result is.
+            original: the picture; None if the result shows it already.
+            results: the translation, and perhaps what became of it on the way back.
+            notes: what was changed or lost.
+
+        Raises:
+            OSError: they cannot be written.
+        """
+        name = self._name(target)
+        entry = self.entries[name] = {"notes": list(notes)}
+        shown_images = dict(zip(("before", "after", "back"), (original, *results)))
+        for part, image in shown_images.items():
+            if image is not None:
+                small, size = _small(image)
+                path = self.folder / THUMBS / f"{name}.{part}.jpg"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with atomic_path(path) as temporary:
+                    small.save(temporary, "JPEG", quality=88)
+                entry["size"] = f"{size[0]} x {size[1]}"
+
+    def write(self, title: str, targets: list[Path], failed: dict[str, str], facts: list) -> Path:
+        """Write the page and return its place; pictures of an earlier run stay on it.
+
+        Args:
+            title: of the page.
+            targets: where the results are or would be, in the order shown.
+            failed: reasons, by the names of inputs.
+            facts: pairs of a label and a value.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        cards = [card for target in targets if (card := self._card(target))]
+        page = render(
+            "translations.html", title=title, cards=cards, failed=failed, facts=facts, first=60
+        )
+        with atomic_path(self.folder / INDEX) as temporary:
+            temporary.write_text(page, encoding="utf-8")
+        return self.folder / INDEX
+
+    def _card(self, target):
+        """Describe a picture for the page; None if there is no result."""
+        name = self._name(target)
+        if not target.exists():
+            return None
+        found = {"name": shown(name), "file": quote(name), **self.entries.get(name, {})}
+        for part in ("before", "after", "back"):
+            small = f"{THUMBS}/{name}.{part}.jpg"
+            if (self.folder / small).exists():
+                found[part] = quote(small)
+        return found
+
+    def _name(self, target):
+        return target.relative_to(self.folder).as_posix()
+
+
+def _small(image):
+    """Return a small copy as RGB on white, and the size that the image has."""
+    if not isinstance(image, Image.Image):
+        image = view_of(image)
+    size = image.size
+    # Reduced first: a large picture need not be laid on white as a whole.
+    image = image.copy() if max(size) <= SIDE else image.resize(_within(size), reducing_gap=3)
+    if image.mode in ("LA", "RGBA"):
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB"), size
+
+
+def _within(size):
+    scale = SIDE / max(size)
+    return tuple(max(1, round(side * scale)) for side in size)
