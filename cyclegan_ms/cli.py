@@ -31,6 +31,7 @@ from cyclegan_ms.files import (
     hold_file,
     hold_folder,
     shown,
+    temporary_folder,
 )
 from cyclegan_ms.interrupt import CAN_WAIT, StopRequest, has_ended
 from cyclegan_ms.page import add_link
@@ -390,6 +391,49 @@ def _translate(args, jobs, options, value_range, stop) -> int:
     if stop.caught:
         return 128 + stop.caught
     return 1 if result.failed else 0
+
+
+@command
+def demo(argv=None):
+    """Try generators on pictures of your own, in a browser."""
+    parser = Parser(_called("demo"), description=demo.__doc__)
+    add = parser.add_argument
+    _add_generator(add)
+    add("--host", default="127.0.0.1", help="address to serve at; 0.0.0.0: for other machines too")
+    add("--port", type=PositiveInt, default=7860, help="port, or the next free one")
+    add(
+        "--max_megapixels",
+        type=NonNegativeFloat,
+        default=50.0,
+        help="refuse larger images; 0 accepts all",
+    )
+    _add_device(add)
+    args = parser.parse_args(argv)
+    checkpoint = find_weights(args.checkpoint, "--checkpoint")
+    stop = StopRequest()
+    stop.watch()
+
+    from cyclegan_ms import demo as page
+
+    with temporary_folder() as folder:
+        page.require_gradio(folder)
+        from cyclegan_ms.device import setup_device
+        from cyclegan_ms.translate import Translator
+
+        stop.interrupt(clean_up)
+        setup_device(args.device, "pynative")
+        ways = [args.direction] if args.direction or not checkpoint.is_dir() else ["a2b", "b2a"]
+        specs = [Translator.load(checkpoint, way).spec for way in ways]
+        size = specs[0].image_size
+
+        @functools.cache
+        def load(direction, size):
+            return Translator.load(checkpoint, direction, size)
+
+        what = page.Demo(
+            load, [spec.name for spec in specs], size, folder, float(args.max_megapixels)
+        )
+        page.serve(what, f"{specs[0].domains[0]} and {specs[0].domains[1]}", args.host, args.port)
 
 
 @command

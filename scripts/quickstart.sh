@@ -23,4 +23,5 @@ for direction in apple2orange orange2apple; do
 done
 echo
 echo "Apples made oranges: $run/apple2orange   oranges made apples: $run/orange2apple"
-echo "All side by side:    $run/samples"
+echo "All side by side:    $run/index.html"
+echo "Your own pictures:   pip install -e '.[demo]' && python scripts/demo.py --checkpoint $run"

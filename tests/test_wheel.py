@@ -12,7 +12,16 @@ from helpers import ROOT
 
 import cyclegan_ms
 
-COMMANDS = ["train", "infer", "evaluate", "export", "convert-weights", "prepare-data", "benchmark"]
+COMMANDS = [
+    "train",
+    "infer",
+    "evaluate",
+    "export",
+    "convert-weights",
+    "prepare-data",
+    "benchmark",
+    "demo",
+]
 SHORT = [
     "--data.load_size=36",
     "--data.crop_size=32",

@@ -32,9 +32,11 @@ class Album:
 
     Args:
         folder: where the results are, and the page will be.
+        side: longest side of the copies, in pixels.
     """
 
     folder: Path
+    side: int = SIDE
     entries: dict[str, dict] = field(default_factory=dict)
     """pictures by the place of their results"""
 
@@ -55,7 +57,7 @@ class Album:
         shown_images = dict(zip(("before", "after", "back"), (original, *results)))
         for part, image in shown_images.items():
             if image is not None:
-                small, size = _small(image)
+                small, size = _small(image, self.side)
                 path = self.folder / THUMBS / f"{name}.{part}.jpg"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with atomic_path(path) as temporary:
@@ -82,6 +84,12 @@ class Album:
             temporary.write_text(page, encoding="utf-8")
         return self.folder / INDEX
 
+    def pictures(self, target: Path) -> tuple[str, str]:
+        """Return the small copies of a picture and of its translation."""
+        name = self._name(target)
+        before, after = (self.folder / THUMBS / f"{name}.{it}.jpg" for it in ("before", "after"))
+        return str(before), str(after)
+
     def _card(self, target):
         """Describe a picture for the page; None if there is no result."""
         name = self._name(target)
@@ -98,19 +106,20 @@ class Album:
         return target.relative_to(self.folder).as_posix()
 
 
-def _small(image):
+def _small(image, side):
     """Return a small copy as RGB on white, and the size that the image has."""
     if not isinstance(image, Image.Image):
         image = view_of(image)
     size = image.size
     # Reduced first: a large picture need not be laid on white as a whole.
-    image = image.copy() if max(size) <= SIDE else image.resize(_within(size), reducing_gap=3)
+    if max(size) > side:
+        image = image.resize(_within(size, side), reducing_gap=3)
     if image.mode in ("LA", "RGBA"):
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert("RGB"), size
 
 
-def _within(size):
-    scale = SIDE / max(size)
-    return tuple(max(1, round(side * scale)) for side in size)
+def _within(size, side):
+    scale = side / max(size)
+    return tuple(max(1, round(extent * scale)) for extent in size)

@@ -1,0 +1,176 @@
+"""A page on this machine to try a generator on: pictures in, translations under a line, downloads.
+
+It does what `infer.py` does, by the same functions and in the same words.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+
+from cyclegan_ms.errors import UserError
+from cyclegan_ms.files import shown
+from cyclegan_ms.translate.folder import Options, plan, translate_files
+from cyclegan_ms.translate.page import Album
+
+__all__ = ["Demo", "require_gradio", "serve"]
+
+_SIDE = 1024
+"""Longest side of the pictures under the line."""
+_MEGABYTES = 100
+"""Of a file that is sent, at most."""
+
+
+def require_gradio(folder):
+    """Import and return gradio, told to speak to nobody.
+
+    Args:
+        folder: where it keeps pictures that are sent.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    os.environ.update(
+        GRADIO_ANALYTICS_ENABLED="False", GRADIO_SSR_MODE="False", HF_HUB_OFFLINE="1",
+        GRADIO_TEMP_DIR=str(Path(folder, "sent")),
+    )  # fmt: skip
+    try:
+        import gradio
+    except ImportError as error:
+        raise UserError("the demo needs Gradio: pip install gradio 'numpy<2'") from error
+    return gradio
+
+
+class Demo:
+    """What the page does: it needs no page itself.
+
+    Args:
+        load: gives the translator of a direction and a size, 0 for the picture's own.
+        directions: their names, the first is offered first.
+        size: at which the generators were trained.
+        folder: for results, which are kept until it is removed.
+        max_megapixels: larger pictures are refused.
+    """
+
+    def __init__(self, load, directions: list[str], size: int, folder, max_megapixels=50.0):
+        self.load, self.directions, self.folder = load, directions, Path(folder)
+        self.sizes = {
+            f"{size} pixels, as in training": size,
+            f"{2 * size} pixels": 2 * size,
+            "as large as the picture (slow where that is large)": 0,
+        }
+        self.max_megapixels = max_megapixels
+
+    def translate(self, files: list[str], direction: str, size: str):
+        """Translate pictures.
+
+        Args:
+            files: their paths.
+            direction: one of `directions`.
+            size: one of `sizes`.
+
+        Returns pairs of small pictures, before and after; results; and what there is to say.
+
+        Raises:
+            UserError: there is nothing to translate.
+        """
+        if not files:
+            raise UserError("drop a picture first, or take one with the camera")
+        output = Path(tempfile.mkdtemp(dir=self.folder))
+        options = Options(max_megapixels=self.max_megapixels)
+        jobs = plan(files, output, options)
+        album = Album(output, side=_SIDE)
+        done = translate_files(self.load(direction, self.sizes[size]), jobs, options, album=album)
+        lines = [f"failed: {shown(path.name)}: {reason}" for path, reason in done.failed]
+        lines += [f"note: {shown(path.name)}: {note}" for path, note in done.notes]
+        lines.append(f"{len(done.written)} translated in {done.seconds:.1f} s")
+        pairs = [album.pictures(path) for path in done.written]
+        return pairs, [str(path) for path in done.written], "\n".join(lines)
+
+
+def serve(demo: Demo, title: str, host: str = "127.0.0.1", port: int = 7860) -> None:
+    """Show the page until the process is asked to end.
+
+    Args:
+        demo: what it does.
+        title: of the page.
+        host: address to serve at; 0.0.0.0 is every one that this machine has.
+        port: the port; the next free ones are taken where it is in use.
+
+    Raises:
+        UserError: nothing can be served there.
+    """
+    gradio = require_gradio(demo.folder)
+    page = build(gradio, demo, title)
+    free = port
+    while True:
+        try:
+            page.launch(
+                server_name=host, server_port=free, quiet=True, share=False, show_error=True,
+                max_file_size=_MEGABYTES * 2**20, footer_links=[], enable_monitoring=False,
+                theme=_theme(gradio), css=_STYLE, prevent_thread_lock=True,
+                allowed_paths=[str(demo.folder)],
+            )  # fmt: skip
+            break
+        except OSError as error:
+            free += 1
+            if free == port + 10:
+                raise UserError(f"--host {host} --port {port}: {error}") from error
+    print(f"open http://{'localhost' if host == '0.0.0.0' else host}:{free}; Ctrl-C ends it")
+    page.block_thread()
+
+
+_STYLE = "footer { display: none !important } .gradio-container { max-width: 1100px !important }"
+
+
+def _theme(gradio):
+    """Return a theme whose letters are this machine's: the usual one asks Google for them."""
+    return gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])
+
+
+def build(gradio, demo: Demo, title: str):
+    """Return the page, ready to be launched."""
+    with gradio.Blocks(title=title, analytics_enabled=False, delete_cache=(600, 600)) as page:
+        gradio.Markdown(f"# {title}")
+        pairs = gradio.State([])
+        with gradio.Row():
+            with gradio.Column(scale=1):
+                files = gradio.File(label="pictures", file_count="multiple", type="filepath")
+                with gradio.Accordion("or use the camera", open=False):
+                    camera = gradio.Image(sources=["webcam"], type="filepath", label="camera")
+                direction = gradio.Radio(
+                    demo.directions, value=demo.directions[0], label="direction"
+                )
+                size = gradio.Radio(
+                    list(demo.sizes), value=next(iter(demo.sizes)), label="computed at"
+                )
+                button = gradio.Button("Translate", variant="primary")
+            with gradio.Column(scale=2):
+                line = gradio.ImageSlider(label="original | translation", interactive=False)
+                chosen = gradio.Gallery(
+                    label="all",
+                    columns=6,
+                    height=180,
+                    visible=False,
+                    allow_preview=False,
+                    object_fit="contain",
+                )
+                said = gradio.Textbox(label="what became of them", lines=2, interactive=False)
+                results = gradio.Files(label="results, to download", interactive=False)
+
+        def run(files, camera, direction, size):
+            try:
+                given = [*(files or []), *([camera] if camera else [])]
+                found, written, words = demo.translate(given, direction, size)
+            except UserError as error:
+                return [], None, gradio.update(visible=False), str(error), None
+            others = gradio.update(value=[after for _, after in found], visible=len(found) > 1)
+            return found, found[0] if found else None, others, words, written
+
+        inputs = [files, camera, direction, size]
+        button.click(run, inputs, [pairs, line, chosen, said, results], concurrency_limit=1)
+
+        def pick(found, event: gradio.SelectData):
+            return found[event.index]
+
+        chosen.select(pick, pairs, line)
+    return page

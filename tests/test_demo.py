@@ -1,0 +1,90 @@
+"""The demo in a browser: a picture goes in, and what was made of it comes out."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from helpers import ROOT, pixel
+from PIL import Image
+
+from cyclegan_ms.demo import Demo, require_gradio
+from cyclegan_ms.errors import UserError
+from cyclegan_ms.model.spec import GeneratorSpec
+from cyclegan_ms.translate import Translator
+from cyclegan_ms.weights.checkpoint import save_generator
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """The address of a demo of small generators, its process, and where it keeps files."""
+    folder = tmp_path_factory.mktemp("run")
+    for direction, name in (("a2b", "g_ab.ckpt"), ("b2a", "g_ba.ckpt")):
+        spec = GeneratorSpec(direction, ("day", "night"), width=4, blocks=1, image_size=32)
+        save_generator(spec.build(), spec, folder / name)
+    place = tmp_path_factory.mktemp("tmp")
+    process = subprocess.Popen(
+        [sys.executable, ROOT / "scripts" / "demo.py", "--checkpoint", folder, "--port", "7871"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "TMPDIR": str(place)},
+    )  # fmt: skip
+    line = process.stdout.readline()
+    address = re.fullmatch(r"open (http://127\.0\.0\.1:78\d\d); Ctrl-C ends it\n", line)
+    assert address, line + process.stderr.read()
+    yield address[1], place, folder
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=20) == 130
+    assert process.stderr.read().endswith("interrupted\n")
+    assert not [path for path in place.iterdir() if path.name.startswith("tmp")]
+
+
+def test_pictures_go_in_and_come_out(served, browser, tmp_path):
+    address, _, folder = served
+    Image.new("RGB", (64, 48), "red").save(tmp_path / "wide.png")
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    with browser.new_context(viewport={"width": 1200, "height": 900}) as context:
+        page = context.new_page()
+        elsewhere, errors = [], []
+        page.on("pageerror", lambda error: errors.append(error))
+        page.on("request", lambda it: elsewhere.append(it.url))
+        page.goto(address)
+        said = page.get_by_label("what became of them")
+        page.get_by_role("button", name="Translate").click()
+        page.wait_for_function("document.body.innerText.includes('computed at')")
+        page.wait_for_function(
+            "[...document.querySelectorAll('textarea')].some(it => it.value.includes('drop a pic'))"
+        )
+        files = [str(tmp_path / name) for name in ("wide.png", "broken.jpg")]
+        page.locator("input[type=file]").first.set_input_files(files)
+        page.get_by_text("broken").first.wait_for()
+        page.get_by_label("night2day").check()
+        page.get_by_role("button", name="Translate").click()
+        page.wait_for_function(
+            "[...document.querySelectorAll('textarea')].some(it => it.value.includes('1 transl'))"
+        )
+        words = said.input_value()
+        assert words.startswith("failed: broken.jpg: ") and "\n1 translated in " in words
+        with page.expect_download() as download:
+            page.locator("a[download]").last.click()
+        download.value.save_as(tmp_path / "result.png")
+        expected = Translator.load(folder, "night2day", 32)(Image.open(tmp_path / "wide.png"))
+        assert np.array_equal(np.asarray(Image.open(tmp_path / "result.png")), expected)
+        line = page.locator(".slider-wrap, [data-testid=image-slider], .image-container").first
+        line.scroll_into_view_if_needed()
+        assert pixel(line, 0.3, 0.5)[0] > 200  # the original, red
+    outside = [it for it in elsewhere if not it.startswith((address, "data:", "blob:"))]
+    assert not errors and not outside
+
+
+def test_without_gradio(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    with pytest.raises(UserError, match="the demo needs Gradio: pip install gradio 'numpy<2'"):
+        require_gradio(tmp_path)
+
+
+def test_nothing_to_translate(tmp_path):
+    with pytest.raises(UserError, match="drop a picture first"):
+        Demo(None, ["a2b"], 64, tmp_path).translate([], "a2b", "128 pixels")
