@@ -40,11 +40,13 @@ __all__ = [
     "benchmark",
     "command",
     "convert_weights",
+    "demo",
     "evaluate",
     "export",
     "infer",
     "prepare_data",
     "train",
+    "verify",
 ]
 
 
@@ -518,7 +520,7 @@ def export(argv=None):
 
 @command
 def convert_weights(argv=None):
-    """Convert a generator from PyTorch or the tutorial's notebook, or back to PyTorch."""
+    """Convert a generator from PyTorch or the tutorial, or to PyTorch."""
     pytorch = (".pth", ".pt", ".safetensors")
     parser = Parser(_called("convert_weights"), description=convert_weights.__doc__)
     add = parser.add_argument
@@ -560,6 +562,18 @@ def convert_weights(argv=None):
 
 
 # --------------------------------------------------------------------------------- benchmark
+
+
+@command
+def verify(argv=None):
+    """Say whether the installation is sound: versions, device, a step."""
+    parser = Parser(_called("verify"), description=verify.__doc__)
+    _add_device(parser.add_argument)
+    args = parser.parse_args(argv)
+
+    from cyclegan_ms.verify import verify as try_all
+
+    return 0 if try_all(args.device) else 1
 
 
 @command

@@ -11,17 +11,9 @@ import pytest
 from helpers import ROOT
 
 import cyclegan_ms
+from cyclegan_ms.__main__ import COMMANDS
 
-COMMANDS = [
-    "train",
-    "infer",
-    "evaluate",
-    "export",
-    "convert-weights",
-    "prepare-data",
-    "benchmark",
-    "demo",
-]
+NAMES = [name.replace("_", "-") for name in COMMANDS]
 SHORT = [
     "--data.load_size=36",
     "--data.crop_size=32",
@@ -61,7 +53,7 @@ def run(installed, name, *arguments):
     return done
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", NAMES)
 def test_every_command_is_there(installed, name):
     done = run(installed, name, "--help")
     assert done.returncode == 0 and f"usage: cyclegan-{name}" in done.stdout, done.stderr
