@@ -19,7 +19,7 @@ python scripts/train.py --config quickstart --output "$run"
 for direction in apple2orange orange2apple; do
     split=$([ $direction = apple2orange ] && echo testA || echo testB)
     python scripts/infer.py --checkpoint "$run" --direction $direction \
-        --input "data/sample/$split" --output "$run/$direction"
+        --input "data/sample/$split" --output "$run/$direction" --page
 done
 echo
 echo "Apples made oranges: $run/apple2orange   oranges made apples: $run/orange2apple"

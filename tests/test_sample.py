@@ -16,5 +16,5 @@ def test_the_script_draws_the_shipped_files(number, split, kind):
     for index in (0, 5):
         drawn = np.asarray(draw_scene(kind, np.random.default_rng([number, index])), float)
         shipped = np.asarray(Image.open(DATA / "sample" / split / f"{index:03d}.jpg"), float)
-        assert drawn.shape == shipped.shape == (96, 96, 3)
+        assert drawn.shape == shipped.shape == (128, 128, 3)
         assert np.abs(drawn - shipped).mean() < 4  # JPEG at quality 90

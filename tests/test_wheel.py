@@ -63,7 +63,10 @@ def test_every_command_is_there(installed, name):
 
 def test_it_trains_translates_evaluates_and_exports(installed):
     _, place = installed
-    done = run(installed, "train", "--config", "quickstart", *SHORT)
+    # By transposed convolutions, as PyTorch's reference has them.
+    done = run(
+        installed, "train", "--config", "quickstart", "--model.upsample=transposed", *SHORT
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "64 images of apple, 60 of orange" in done.stderr
     which = ["--checkpoint", "runs/quickstart", "--direction", "apple2orange"]
@@ -78,6 +81,17 @@ def test_it_trains_translates_evaluates_and_exports(installed):
     done = run(installed, "convert-weights", "--input", "runs/quickstart/g_ab.ckpt",
                "--output", "g_ab.safetensors")  # fmt: skip
     assert done.returncode == 0, done.stderr
+
+
+def test_it_brings_weights_along(installed):
+    _, place = installed
+    picture = next(
+        Path(place.parent, "venv").glob("lib/*/site-packages/cyclegan_ms/shipped/sample")
+    )
+    given = ["--direction", "apple2orange", "--input", picture / "testA" / "000.jpg"]
+    done = run(installed, "infer", "--checkpoint", "apple2orange", *given, "--output", "orange.png")
+    assert done.returncode == 0 and done.stdout.startswith("1 translated, "), done.stderr
+    assert (place / "orange.png").is_file()
 
 
 def test_messages_name_the_command_that_the_user_has(installed):
