@@ -120,7 +120,7 @@ def test_five_training_steps(mode, kind, identity, batch, images):
     networks = build_networks(config.model)
     theirs = {
         name: copy_weights(net, Generator(w=8, blocks=2) if name[0] == "g" else Discriminator(w=8))
-        for name, net in vars(networks).items()
+        for name, net in networks.cells().items()
     }
     model = CycleGAN(networks, config, [2e-4] * 5)
     reference = Reference(theirs, kind, lambdas=(10.0, 10.0, identity))
@@ -133,7 +133,7 @@ def test_five_training_steps(mode, kind, identity, batch, images):
         for name in ours:
             assert ours[name] == pytest.approx(expected[name], rel=1e-3), name
     compared = []
-    for name, network in vars(networks).items():
+    for name, network in networks.cells().items():
         state = theirs[name].state_dict()
         for key, parameter in network.parameters_and_names():
             if not is_cancelled(theirs[name], key):
