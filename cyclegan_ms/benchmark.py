@@ -239,8 +239,7 @@ def _ours(task, size, target, variant="paper", mode="graph"):
         train=TrainConfig(**plain),
         device=DeviceConfig(target=target),
     )
-    features = config.loss.lambda_features > 0
-    networks = build_networks(config.model, config.data.batch_pixels, features)
+    networks = build_networks(config.model, config.data.batch_pixels)
     real_a, real_b = _images(size)
     if task == "train":
         model = CycleGAN(networks, config, [2e-4], device)

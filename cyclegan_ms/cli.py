@@ -102,6 +102,11 @@ def _add_device(add):
     add("--device", default="auto", choices=["auto", "Ascend", "GPU", "CPU"], help="where to run")
 
 
+def _add_limit(add, default):
+    text = "refuse larger images; 0 accepts all"
+    add("--max_megapixels", type=NonNegativeFloat, default=default, help=text)
+
+
 def _add_generator(add):
     add(
         "--checkpoint",
@@ -301,12 +306,7 @@ def infer(argv=None):
     add("--cycle", action="store_true", help="also write each result translated back")
     add("--skip_existing", action="store_true", help="leave out what has been translated already")
     add("--page", action="store_true", help="write index.html beside the results, to look at them")
-    add(
-        "--max_megapixels",
-        type=NonNegativeFloat,
-        default=200.0,
-        help="refuse larger images; 0 accepts all",
-    )
+    _add_limit(add, 200.0)
     _add_device(add)
     args = parser.parse_args(argv)
 
@@ -403,12 +403,7 @@ def demo(argv=None):
     _add_generator(add)
     add("--host", default="127.0.0.1", help="address to serve at; 0.0.0.0: for other machines too")
     add("--port", type=PositiveInt, default=7860, help="port, or the next free one")
-    add(
-        "--max_megapixels",
-        type=NonNegativeFloat,
-        default=50.0,
-        help="refuse larger images; 0 accepts all",
-    )
+    _add_limit(add, 50.0)
     _add_device(add)
     args = parser.parse_args(argv)
     checkpoint = find_weights(args.checkpoint, "--checkpoint")

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from PIL import Image
 
-from cyclegan_ms.data.images import AnyImage, view_of
+from cyclegan_ms.data.images import AnyImage, convert_image, view_of
 from cyclegan_ms.errors import UserError
 from cyclegan_ms.files import atomic_path, shown
 from cyclegan_ms.page import is_ours, render
@@ -114,10 +114,7 @@ def _small(image, side):
     # Reduced first: a large picture need not be laid on white as a whole.
     if max(size) > side:
         image = image.resize(_within(size, side), reducing_gap=3)
-    if image.mode in ("LA", "RGBA"):
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB"), size
+    return convert_image(image), size
 
 
 def _within(size, side):
