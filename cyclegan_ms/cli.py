@@ -213,17 +213,33 @@ def _dry_run(config: Config, output: Path, resume: bool) -> None:
 
 @command
 def prepare_data(argv=None):
-    """Download apple2orange, or pack a folder into MindRecord."""
+    """Download a data set or generators, or pack a folder into MindRecord."""
+    from cyclegan_ms.data import prepare
+
     parser = Parser(_called("prepare_data"), description=prepare_data.__doc__)
     add = parser.add_argument
-    add("--name", choices=["apple2orange"], help="data set to download")
+    sizes = [f"{it} ({known.archive.about or 'small'})" for it, known in prepare.DATA_SETS.items()]
+    add(
+        "--name",
+        choices=list(prepare.DATA_SETS),
+        metavar="NAME",
+        help=f"data set of the authors of CycleGAN to download: {', '.join(sizes)}",
+    )
     add(
         "--source",
         choices=["authors", "tutorial"],
         default="authors",
-        help="where from: authors has 2528 JPEG files, 78 MB; tutorial has one MindRecord file",
+        help="where apple2orange comes from: authors has 2528 JPEG files; tutorial one MindRecord "
+        "file",
     )
-    add("--output", help="folder to make (default: data/NAME)")
+    add(
+        "--weights",
+        nargs="+",
+        metavar="NAME",
+        help="generators of the authors to download and convert, 46 MB each, such as horse2zebra "
+        "zebra2horse; 'list' lists them",
+    )
+    add("--output", help="folder to make (default: data/NAME; of weights data/weights/DATA_SET)")
     add("--folder", help="folder with trainA and trainB to pack")
     add("--mindrecord", help="file to pack it into")
     add("--load_size", type=PositiveInt, default=286, help="with --folder: size to resize to")
@@ -235,21 +251,54 @@ def prepare_data(argv=None):
         help="with --folder: as data.preprocess of a training",
     )
     args = parser.parse_args(argv)
-    if bool(args.name) == bool(args.folder) or bool(args.folder) != bool(args.mindrecord):
-        raise UserError("give either --name apple2orange, or --folder DIR and --mindrecord FILE")
+    tasks = [args.name, args.weights, args.folder]
+    if sum(map(bool, tasks)) != 1 or bool(args.folder) != bool(args.mindrecord):
+        raise UserError(
+            "give either --name apple2orange, or --weights horse2zebra, or --folder DIR and "
+            "--mindrecord FILE"
+        )
+    if args.source == "tutorial" and args.name != "apple2orange":
+        raise UserError("--source tutorial is for --name apple2orange alone")
 
-    from cyclegan_ms.data import prepare
-
+    stop = StopRequest()
+    stop.watch()
+    stop.interrupt(clean_up)
     if args.name:
-        source = prepare.SOURCES[args.source]
+        data_set = prepare.TUTORIAL if args.source == "tutorial" else prepare.DATA_SETS[args.name]
         output = args.output or f"data/{args.name}"
-        root = prepare.prepare_archive(source, output, progress=sys.stderr.isatty())
-        print(f"ready: --data.root {root}")
+        root = prepare.prepare_data_set(data_set, output, progress=sys.stderr.isatty())
+        print(f"ready: --data.root {root} --data.domains '[{', '.join(data_set.domains)}]'")
+    elif args.weights:
+        _fetch_weights(args.weights, args.output)
     else:
         sizes = {"load_size": int(args.load_size), "crop_size": int(args.crop_size)}
         config = DataConfig(args.folder, preprocess=args.preprocess, **sizes)
         rows = prepare.write_mindrecord(config, args.mindrecord)
         print(f"{rows} pairs packed: --data.root {args.mindrecord}")
+
+
+def _fetch_weights(names, output) -> None:
+    """Download published generators, and say how to use each."""
+    from cyclegan_ms.weights.published import GENERATORS, fetch_generator
+
+    if names == ["list"]:
+        for name, published in GENERATORS.items():
+            print(f"{name:24}{published.direction} of {' and '.join(published.domains)}")
+        return
+    unknown = [name for name in names if name not in GENERATORS]
+    if unknown:
+        raise UserError(f"--weights {unknown[0]}: not published; it can be {', '.join(GENERATORS)}")
+    sets = {GENERATORS[name].data_set for name in names}
+    if output and len(sets) > 1:
+        raise UserError(f"--output is for weights of one data set, not of {' and '.join(sets)}")
+    for name in names:
+        published = GENERATORS[name]
+        folder = output or f"data/weights/{published.data_set}"
+        _, spec = fetch_generator(published, folder, sys.stderr.isatty())
+        print(
+            f"ready: {program('infer')} --checkpoint {folder} --direction {spec.name} "
+            f"--input PHOTO.jpg --output out"
+        )
 
 
 # -------------------------------------------------------------------------------- generators

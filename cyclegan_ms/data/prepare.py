@@ -1,6 +1,5 @@
-"""Download and unpack public archives safely; pack folders into MindRecord files."""
+"""Published data sets, fetched and unpacked safely; folders packed into MindRecord files."""
 
-import hashlib
 import logging
 import shutil
 import stat
@@ -10,115 +9,86 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-import requests
-from tqdm import tqdm
-
 from cyclegan_ms.config import Config, DataConfig
 from cyclegan_ms.data.domains import load_domains
 from cyclegan_ms.data.stream import UnpairedStream
+from cyclegan_ms.download import AUTHORS, Download, download, note_source
 from cyclegan_ms.errors import UserError
 
-__all__ = ["SOURCES", "Source", "download", "prepare_archive", "unpack", "write_mindrecord"]
+__all__ = ["DATA_SETS", "TUTORIAL", "DataSet", "prepare_data_set", "unpack", "write_mindrecord"]
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Source:
-    """Where an archive is published."""
+class DataSet:
+    """A published archive of images of two domains."""
 
-    url: str
-    sha256: str | None
-    """of the archive, where it is known"""
-    contains: str
-    """a file or folder that makes its place in the archive the data's root"""
+    domains: tuple[str, str]
+    archive: Download
+    contains: str = "trainA"
+    """pattern of a file or folder that makes its place in the archive the data's root"""
 
 
-SOURCES = {
-    # The CycleGAN authors' images; checksum as published in TensorFlow Datasets' list.
-    "authors": Source(
-        "http://efrosgans.eecs.berkeley.edu/cyclegan/datasets/apple2orange.zip",
-        "845a191e9af8926408ea597001cd03a452e3300a1f44a79fe329b3d59f6e3eb8",
-        "trainA",
+def _authors(name, domains, size, checksum, contains="trainA"):
+    archive = Download(f"{AUTHORS}/datasets/{name}.zip", checksum, size)
+    return DataSet(domains, archive, contains)
+
+
+# Sizes and sums of SHA-256 as in TensorFlow Datasets' list (url_checksums/cycle_gan.txt).
+DATA_SETS = {
+    name: _authors(name, domains, size, f"sha256:{checksum}")
+    for name, domains, size, checksum in (
+        ("apple2orange", ("apple", "orange"), 78_456_409,
+         "845a191e9af8926408ea597001cd03a452e3300a1f44a79fe329b3d59f6e3eb8"),
+        ("horse2zebra", ("horse", "zebra"), 116_867_962,
+         "a74d9d392eecca9966b51287a76ca126af473d9de4f3e8fc0e9cda08fa1730a1"),
+        ("summer2winter_yosemite", ("summer", "winter"), 132_640_856,
+         "167fe1726807a9d22bd106b4a6c0bd7953b688af924ac1bf967439c4961e49f9"),
+        ("monet2photo", ("monet", "photo"), 305_231_073,
+         "88f91b00fc228f97c9411fbf1880ec1d119c98f1722e4cfcfaa2fb35fac05b04"),
+        ("cezanne2photo", ("cezanne", "photo"), 279_885_071,
+         "3a6c10ca21f9485862f1cbd707744b9dc258954a04631271d23a3605eeb63cff"),
+        ("ukiyoe2photo", ("ukiyoe", "photo"), 292_946_532,
+         "02a2a2fb5ecf425ca1bf86aca7304377da64a2a1d3b86df54eb65e4068bf3b08"),
+        ("vangogh2photo", ("vangogh", "photo"), 306_590_349,
+         "362c3473e70be0944bda08d49d660eafdc2854df55d697835b8186d1d79caaff"),
+        ("iphone2dslr_flower", ("iphone", "dslr"), 339_964_458,
+         "8fcb5e374d631b107e1d961b8c4cd0a186aa2a4ff3e279923f4c426128de7113"),
+        ("maps", ("sat", "map"), 1_476_754_427,
+         "639534f69dbf9f36bef8d6292a7698006361221f83f0285d7c9ca78afe6e8a9e"),
+        ("facades", ("photo", "label"), 35_135_868,
+         "9a31ebf3a31b9b5cd195dd5bf62e9308e00cb94604d1019e3889ac84248695c0"),
+    )
+} | {
+    # Photographs to try styles on, for no training; MD5 as in another program's list.
+    "ae_photos": _authors(
+        "ae_photos", ("photo", "style"), 0, "md5:93831625466b64eaeba58babc52d70f9", "test[AB]"
     ),
-    # The MindSpore tutorial's MindRecord file and checkpoints; no checksum is published.
-    "tutorial": Source(
+}  # fmt: skip
+"""What the authors of CycleGAN publish, but for Cityscapes, whose licence forbids that."""
+
+TUTORIAL = DataSet(
+    ("apple", "orange"),
+    Download(
         "https://mindspore-website.obs.cn-north-4.myhuaweicloud.com/notebook/models/application/"
-        "CycleGAN_apple2orange.zip",
-        None,
-        "apple2orange_train.mindrecord",
+        "CycleGAN_apple2orange.zip"
     ),
-}
-
-
-def download(url: str, path, sha256: str | None = None, progress: bool = False) -> Path:
-    """Fetch a file, continuing an interrupted download where it stopped.
-
-    Args:
-        url: where it is.
-        path: where to put it; while it is incomplete, beside it under `.part`.
-        sha256: checksum that it must have; None skips the check.
-        progress: whether to show a progress bar.
-
-    Raises:
-        UserError: the server cannot be reached, refuses, or sends something else.
-    """
-    path = Path(path)
-    part = path.with_name(path.name + ".part")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not path.exists():
-        try:
-            _fetch(url, part, progress)
-        except OSError as error:  # requests' own errors among them
-            kept = part.stat().st_size if part.exists() else 0
-            reason = str(error).splitlines()[0][:160]
-            raise UserError(
-                f"{url}: {reason}\n{kept / 1e6:.1f} MB are kept; run the same command to continue"
-            ) from error
-        part.rename(path)
-    if sha256 and (found := _sha256(path)) != sha256:
-        path.unlink()
-        raise UserError(f"{url}: checksum {found[:12]}... instead of {sha256[:12]}...; removed")
-    return path
-
-
-def _fetch(url, part, progress):
-    have = part.stat().st_size if part.exists() else 0
-    headers = {"Range": f"bytes={have}-"} if have else {}
-    with requests.get(url, headers=headers, stream=True, timeout=30) as answer:
-        if answer.status_code == 416:  # nothing is left after what we have
-            return
-        answer.raise_for_status()
-        if answer.status_code != 206:  # a server that cannot continue starts again
-            have = 0
-        length = answer.headers.get("Content-Length")
-        total = have + int(length) if length else None
-        with (
-            open(part, "ab" if have else "wb") as file,
-            tqdm(total=total, initial=have, unit="B", unit_scale=True, disable=not progress) as bar,
-        ):
-            for chunk in answer.iter_content(1 << 16):
-                file.write(chunk)
-                bar.update(len(chunk))
-        if total is not None and part.stat().st_size != total:
-            raise requests.ConnectionError("the connection ended early")
-
-
-def _sha256(path):
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
+    "apple2orange_train.mindrecord",
+)
+"""The MindSpore tutorial's MindRecord file and checkpoints; no checksum is published."""
 
 
 def unpack(archive, output, contains: str, limit: float = 8e9) -> Path:
     """Unpack the part of a zip archive around `contains` as `output`, completely or not at all.
 
+    Returns the first that matches `contains`, unpacked.
+
     Args:
         archive: the zip file.
         output: the folder to make; must not exist.
-        contains: name of a file or folder; what lies beside it in the archive becomes `output`.
+        contains: name of a file or folder, or a pattern of names; what lies beside it in the
+            archive becomes `output`.
         limit: largest unpacked size in bytes.
 
     Raises:
@@ -146,16 +116,16 @@ def unpack(archive, output, contains: str, limit: float = 8e9) -> Path:
                 if not found:
                     raise UserError(f"{archive}: holds no {contains}")
                 found[0].parent.rename(output)
+                return output / found[0].name
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
         raise UserError(f"{archive}: damaged ({error}); remove it and download it again") from error
     except OSError as error:
         raise UserError(f"{output}: {error.strerror or error}") from error
-    return output
 
 
-def prepare_archive(source: Source, output, progress: bool = False) -> Path:
+def prepare_data_set(data_set: DataSet, output, progress: bool = False) -> Path:
     """Download and unpack a data set; return what to give as `data.root`.
 
     Raises:
@@ -166,10 +136,11 @@ def prepare_archive(source: Source, output, progress: bool = False) -> Path:
         raise UserError(f"{output} exists already; remove it, or choose another --output")
     # A hidden name: the file is removed at the end, or after a wrong checksum.
     archive = output.with_name(f".{output.name}.download.zip")
-    download(source.url, archive, source.sha256, progress)
-    unpack(archive, output, source.contains)
+    download(data_set.archive, archive, progress, unpacked=1.1)
+    root = unpack(archive, output, data_set.contains)
+    note_source(data_set.archive, archive, output)
     archive.unlink()
-    return output / source.contains if source.contains.endswith(".mindrecord") else output
+    return root if root.is_file() else output
 
 
 def write_mindrecord(config: DataConfig, path, seed: int = 0) -> int:

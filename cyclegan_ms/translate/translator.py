@@ -79,10 +79,11 @@ class Translator:
         """Load a generator from a run folder or a file.
 
         Args:
-            checkpoint: a run folder with g_ab.ckpt and g_ba.ckpt, or one such file, or one that
-                was exported as `.onnx` or `.mindir`, or one of PyTorch, or a shipped name.
-            direction: a2b, b2a, or by the domains' names, such as apple2orange; None for a file,
-                which has one direction.
+            checkpoint: a folder with g_ab.ckpt, g_ba.ckpt or both, such as a run, or one such
+                file, or one that was exported as `.onnx` or `.mindir`, or one of PyTorch, or a
+                shipped name.
+            direction: a2b, b2a, or by the domains' names, such as apple2orange; None where there
+                is only one.
             size: as for the class.
             tile: as for the class.
             value_range: as for the class.
@@ -94,10 +95,10 @@ class Translator:
         checkpoint = find_weights(checkpoint, "--checkpoint")
         if checkpoint.is_dir():
             files = [checkpoint / name for name in FILES.values()]
-            missing = [path.name for path in files if not path.is_file()]
-            if missing:
+            files = [path for path in files if path.is_file()]
+            if not files:
                 raise UserError(
-                    f"{checkpoint}: no run with generators, it has no {missing[0]}; a training "
+                    f"{checkpoint}: no run with generators, it has no g_ab.ckpt; a training "
                     f"writes it after its first epoch or train.state_minutes"
                 )
         else:
