@@ -30,6 +30,7 @@ from cyclegan_ms.files import (
     find_weights,
     hold_file,
     hold_folder,
+    settings_of,
     shown,
     temporary_folder,
 )
@@ -306,7 +307,7 @@ def _fetch_weights(names, output) -> None:
 
 @command
 def infer(argv=None):
-    """Translate an image, or a folder of images."""
+    """Translate images, folders of images, and films."""
     parser = Parser(_called("infer"), description=infer.__doc__)
     add = parser.add_argument
     _add_generator(add)
@@ -315,12 +316,12 @@ def infer(argv=None):
         required=True,
         nargs="+",
         metavar="INPUT",
-        help="images, folders of images, nested or not, patterns such as 'photos/*.jpg'",
+        help="images, folders of images, nested or not, patterns such as 'photos/*.jpg', films",
     )
     add(
         "--output",
         required=True,
-        help="folder for the results, under the same names; or a file, for one image",
+        help="folder for the results, under the same names; or a file, for one image or film",
     )
     add(
         "--size",
@@ -417,10 +418,10 @@ def _translate(args, jobs, options, value_range, stop) -> int:
 
     setup_device(args.device, "pynative")
     how = (int(args.size), int(args.tile), value_range)
-    translator, back = Translator.load(args.checkpoint, args.direction, *how), None
+    translator, back = Translator(args.checkpoint, args.direction, *how), None
     if args.cycle:
         other = "b2a" if translator.spec.direction == "a2b" else "a2b"
-        back = Translator.load(args.checkpoint, other, *how)
+        back = Translator(args.checkpoint, other, *how)
 
     stop.finish("finishing these images; press again to end at once")
     album = Album(Path(args.output)) if options.page else None
@@ -469,12 +470,12 @@ def demo(argv=None):
         stop.interrupt(clean_up)
         setup_device(args.device, "pynative")
         ways = [args.direction] if args.direction or not checkpoint.is_dir() else ["a2b", "b2a"]
-        specs = [Translator.load(checkpoint, way).spec for way in ways]
+        specs = [Translator(checkpoint, way).spec for way in ways]
         size = specs[0].image_size
 
         @functools.cache
         def load(direction, size):
-            return Translator.load(checkpoint, direction, size)
+            return Translator(checkpoint, direction, size)
 
         what = page.Demo(
             load, [spec.name for spec in specs], size, folder, float(args.max_megapixels)
@@ -494,17 +495,7 @@ def evaluate(argv=None):
     _add_device(add)
     args = parser.parse_args(argv)
     run = find_weights(args.checkpoint, "--checkpoint")
-    # A kept epoch, RUN/checkpoints/epoch_0020, has the settings of its run.
-    places = [run, run.resolve().parents[1]] if run.name.startswith("epoch_") else [run]
-    settings = [place / "config.yaml" for place in places if (place / "config.yaml").is_file()]
-    missing = [] if settings else ["config.yaml"]
-    missing += [name for name in ("g_ab.ckpt", "g_ba.ckpt") if not (run / name).is_file()]
-    if missing:
-        raise UserError(
-            f"--checkpoint {run}: no run with generators, it has no {missing[0]}; a training "
-            f"writes them after its first epoch or train.state_minutes"
-        )
-    config = load_config(settings[0])
+    config = load_config(settings_of(run))
     if args.data.root:
         config = replace(config, data=replace(config.data, root=args.data.root))
     stop = StopRequest()
@@ -552,7 +543,7 @@ def export(argv=None):
 
     stop.interrupt(clean_up)
     setup_device("CPU", "pynative")
-    engine = Translator.load(args.checkpoint, args.direction).engine
+    engine = Translator(args.checkpoint, args.direction).engine
     with hold_file(path):
         difference = export_generator(engine.to_mindspore(), engine.spec, path, args.format)
     print(

@@ -28,6 +28,7 @@ __all__ = [
     "hold_folder",
     "nearest_folder",
     "remove_leftovers",
+    "settings_of",
     "shown",
     "temporary_folder",
     "write_through",
@@ -230,3 +231,25 @@ def find_weights(name, key: str) -> Path:
     advice = "give a run folder, such as runs/NAME, or a generator's file"
     advice += f", or one that comes along: {', '.join(names)}" if names else ""
     raise UserError(f"{key} {name}: no such file or folder; {advice}")
+
+
+def settings_of(run) -> Path:
+    """Return the settings, config.yaml, of a folder with both generators.
+
+    Args:
+        run: a run, its best/, or a kept epoch, which has the settings of its run.
+
+    Raises:
+        UserError: one of them is missing.
+    """
+    run = Path(run)
+    places = [run, run.resolve().parents[1]] if run.name.startswith("epoch_") else [run]
+    settings = [place / "config.yaml" for place in places if (place / "config.yaml").is_file()]
+    missing = [] if settings else ["config.yaml"]
+    missing += [name for name in ("g_ab.ckpt", "g_ba.ckpt") if not (run / name).is_file()]
+    if missing:
+        raise UserError(
+            f"--checkpoint {run}: no run with generators, it has no {missing[0]}; a training "
+            f"writes them after its first epoch or train.state_minutes"
+        )
+    return settings[0]

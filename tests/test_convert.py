@@ -324,8 +324,8 @@ def test_a_direction_that_nothing_tells_is_asked_for(reference, tmp_path):
     with pytest.raises(UserError, match=words):
         import_generator(tmp_path / "weights.pth")
     with pytest.raises(UserError, match=words):
-        Translator.load(tmp_path / "weights.pth")
-    assert Translator.load(tmp_path / "weights.pth", "b2a").spec.direction == "b2a"
+        Translator(tmp_path / "weights.pth")
+    assert Translator(tmp_path / "weights.pth", "b2a").spec.direction == "b2a"
 
 
 def test_translation_and_export_take_foreign_files(reference, tmp_path, images):
@@ -334,17 +334,17 @@ def test_translation_and_export_take_foreign_files(reference, tmp_path, images):
     with torch.no_grad():
         expected = reference(torch.from_numpy(x)).numpy()
     for direction in (None, "a2b", "horse2zebra"):
-        translator = Translator.load(tmp_path / "horse2zebra.pth", direction)
+        translator = Translator(tmp_path / "horse2zebra.pth", direction)
         assert np.abs(translator.pixels(x) - expected).max() < 1e-4
     with pytest.raises(UserError, match="does not translate b2a; --direction can be a2b, horse2z"):
-        Translator.load(tmp_path / "horse2zebra.pth", "b2a")
+        Translator(tmp_path / "horse2zebra.pth", "b2a")
     done = script("export", "--checkpoint", tmp_path / "horse2zebra.pth", "--format", "onnx",
                   "--output", tmp_path / "g.onnx")  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "PyTorch ResNet generator, 6 blocks, width 4" in done.stderr
-    translator = Translator.load(tmp_path / "g.onnx")
+    translator = Translator(tmp_path / "g.onnx")
     assert np.abs(translator.pixels(x) - expected).max() < 1e-4
-    tutorial = Translator.load(SMALL_TUTORIAL)
+    tutorial = Translator(SMALL_TUTORIAL)
     assert (tutorial.spec.variant, tutorial.spec.direction) == ("tutorial", "a2b")
 
 

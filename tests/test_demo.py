@@ -70,7 +70,7 @@ def test_pictures_go_in_and_come_out(served, browser, tmp_path):
         with page.expect_download() as download:
             page.locator("a[download]").last.click()
         download.value.save_as(tmp_path / "result.png")
-        expected = Translator.load(folder, "night2day", 32)(Image.open(tmp_path / "wide.png"))
+        expected = Translator(folder, "night2day", 32)(Image.open(tmp_path / "wide.png"))
         assert np.array_equal(np.asarray(Image.open(tmp_path / "result.png")), expected)
         line = page.locator(".slider-wrap, [data-testid=image-slider], .image-container").first
         line.scroll_into_view_if_needed()

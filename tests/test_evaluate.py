@@ -498,7 +498,7 @@ def test_the_best_generators_are_a_run_folder(finished):
     rows = read_metrics(run / "evaluation.jsonl")
     best = min(rows, key=lambda row: row["patch_distance"])
     for direction in ("a2b", "b2a"):
-        assert Translator.load(run / "best", direction).spec.epoch == best["epoch"]
+        assert Translator(run / "best", direction).spec.epoch == best["epoch"]
     assert (run / "best" / "config.yaml").read_text() == (run / "config.yaml").read_text()
 
 

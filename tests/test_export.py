@@ -155,10 +155,10 @@ def test_exported_files_translate_with_all_options(exported, kind, rng):
     image = rng.integers(0, 256, (50, 70, 3), dtype=np.uint8)
     expected = Translator(MindSporeEngine(cell, spec))(image).astype(int)
     for options in ({}, {"tile": 32}):
-        translator = Translator.load(folder / f"g.{kind}", "orange2apple", **options)
+        translator = Translator(folder / f"g.{kind}", "orange2apple", **options)
         assert np.abs(translator(image).astype(int) - expected).max() <= 1
     with pytest.raises(UserError, match="can be b2a, orange2apple"):
-        Translator.load(folder / f"g.{kind}", "a2b")
+        Translator(folder / f"g.{kind}", "a2b")
 
 
 def test_a_difference_is_seen(exported):

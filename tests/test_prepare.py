@@ -226,16 +226,16 @@ def test_weights_are_fetched_and_translate(server, weights, tmp_path, capsys, mo
     assert "--checkpoint data/weights/horse2zebra --direction horse2zebra" in out
     folder = tmp_path / "data/weights/horse2zebra"
     assert {p.name for p in folder.iterdir()} == {"SOURCES.txt", "g_ab.ckpt"}
-    alone = Translator.load(folder)
+    alone = Translator(folder)
     assert (alone.spec.name, alone.spec.width) == ("horse2zebra", 4)
     pixels = np.random.default_rng(0).uniform(-1, 1, (1, 3, 32, 32)).astype(np.float32)
     expected = generator(torch.from_numpy(pixels)).detach().numpy()
     assert alone.pixels(pixels) == pytest.approx(expected, abs=1e-4)
 
     assert cli.prepare_data(["--weights", "zebra2horse"]) == 0
-    assert Translator.load(folder, "zebra2horse").spec.direction == "b2a"
+    assert Translator(folder, "zebra2horse").spec.direction == "b2a"
     with pytest.raises(UserError, match="--direction can be a2b, horse2zebra, b2a, zebra2horse"):
-        Translator.load(folder)
+        Translator(folder)
     with pytest.raises(UserError, match="exists already"):
         fetch_generator(horses, folder)
 

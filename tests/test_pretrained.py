@@ -28,7 +28,7 @@ written down when they were shipped: `python tests/test_pretrained.py` prints th
 def quarters(direction):
     split = "testA" if direction == "apple2orange" else "testB"
     with Image.open(find_shipped("sample") / split / "000.jpg") as picture:
-        made = np.asarray(Translator.load("apple2orange", direction)(picture.convert("RGB")), float)
+        made = np.asarray(Translator("apple2orange", direction)(picture.convert("RGB")), float)
     half = len(made) // 2
     parts = [made[y : y + half, x : x + half] for y in (0, half) for x in (0, half)]
     return [[round(float(it), 1) for it in part.mean((0, 1))] for part in parts]
@@ -42,7 +42,7 @@ def test_they_make_what_they_made(direction):
 @pytest.mark.parametrize("direction, name", [("a2b", "g_ab.ckpt"), ("b2a", "g_ba.ckpt")])
 def test_what_they_say_of_themselves(direction, name):
     assert (FOLDER / name).stat().st_size <= 6_000_000
-    spec = Translator.load("apple2orange", direction).spec
+    spec = Translator("apple2orange", direction).spec
     assert (spec.direction, list(spec.domains)) == (direction, ["apple", "orange"])
     assert (spec.width, spec.blocks, spec.upsample) == (32, 9, "resize")
     assert (spec.image_size, spec.epoch, spec.ema) == (128, EPOCH, 0.999)

@@ -86,6 +86,8 @@ def shortened(line):
     The quickstart's own steps are tests of their own; a download becomes the packing of a folder;
     eight NPUs become two processes on the CPU.
     """
+    if "pip install" in line:  # a test of its own installs the wheel
+        return "true"
     if line == "bash scripts/quickstart.sh":
         return "bash -n scripts/quickstart.sh scripts/setup_env.sh"
     if line.startswith("python scripts/prepare_data.py --name apple2orange"):
@@ -103,7 +105,7 @@ def shortened(line):
 def test_every_command_runs_in_the_order_of_the_readme(clone):
     for line in commands(FILES[0]):
         run(shortened(line), clone)
-    assert {path.name for path in (clone / "runs/dark").iterdir()} == {"0.png"}
+    assert {path.name for path in (clone / "runs/dark").glob("[!.]*")} == {"0.png", "index.html"}
     assert len(list((clone / "runs/translated").iterdir())) == 8
     assert (clone / "runs/quickstart/report.html").is_file()
     assert (clone / "runs/g_ab_again.ckpt").is_file()
@@ -111,9 +113,18 @@ def test_every_command_runs_in_the_order_of_the_readme(clone):
 
 
 def test_the_python_lines_run(clone):
+    """A plain script is told how a training goes; the training and the judge are cut short."""
     (code,) = re.findall(r"^```python\n(.*?)^```", (ROOT / FILES[0]).read_text(), re.M | re.S)
-    run(f"python - <<'END'\n{code}\nEND", clone)
+    (clone / "short.yaml").write_text(
+        "data: {root: photos, load_size: 36, crop_size: 32}\nmodel: {width: 4, blocks: 1}\n"
+        "train: {max_steps: 2, pool_size: 2}\n"
+    )
+    short = code.replace('load_config("quickstart")', 'load_config("short.yaml")')
+    assert short != code
+    done = run(f"python - <<'END'\n{short}\nEND", clone)
     assert (clone / "runs/orange.png").is_file()
+    assert re.search(r"^epoch 1/200  g .* cycle .* d ", done.stderr, re.M)
+    assert re.fullmatch(r"\d+\.\d+ dB of the cycle", done.stdout.splitlines()[-1])
 
 
 @pytest.mark.quick

@@ -179,9 +179,9 @@ def test_a_shipped_name(run, root, tmp_path, monkeypatch):
     monkeypatch.setattr(files, "find_shipped", lambda kind: tmp_path / "shipped")
     monkeypatch.chdir(tmp_path)
     assert read_start(configured(root, "fruit")).source == tmp_path / "shipped" / "fruit"
-    assert Translator.load("fruit", "b2a").spec.direction == "b2a"
+    assert Translator("fruit", "b2a").spec.direction == "b2a"
     with pytest.raises(UserError, match=r"nuts: no such .*, or one that comes along: fruit"):
-        Translator.load("nuts", "b2a")
+        Translator("nuts", "b2a")
     shutil.copytree(run, tmp_path / "fruit")
     assert read_start(configured(root, "fruit")).source == tmp_path / "fruit"
 

@@ -55,15 +55,15 @@ def test_files_that_are_no_generators(tmp_path):
 
 def test_directions(run):
     for direction in ("a2b", "apple2orange"):
-        assert Translator.load(run, direction).spec.direction == "a2b"
+        assert Translator(run, direction).spec.direction == "a2b"
     for direction in ("b2a", "orange2apple"):
-        assert Translator.load(run, direction).spec.direction == "b2a"
+        assert Translator(run, direction).spec.direction == "b2a"
     with pytest.raises(UserError, match="can be a2b, apple2orange, b2a, orange2apple"):
-        Translator.load(run, "cat2dog")
+        Translator(run, "cat2dog")
     with pytest.raises(UserError, match="can be b2a, orange2apple"):
-        Translator.load(run / "g_ba.ckpt", "a2b")
+        Translator(run / "g_ba.ckpt", "a2b")
     with pytest.raises(UserError, match=r"it has no g_ab.ckpt"):
-        Translator.load(run.parent, "a2b")
+        Translator(run.parent, "a2b")
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 50), (32, 32), (33, 47), (5, 200)])
@@ -168,7 +168,7 @@ def test_tiles_where_they_are_asked_for_or_memory_is_short(monkeypatch, rng):
 
 
 def test_batches_are_the_images_one_by_one(run, rng):
-    translator = Translator.load(run, "a2b")
+    translator = Translator(run, "a2b")
     batch = rng.integers(0, 256, (3, 40, 44, 3), dtype=np.uint8)
     together = translator(batch).astype(int)
     assert np.abs(together - np.stack([translator(image) for image in batch])).max() <= 1
@@ -235,5 +235,5 @@ def test_only_the_generator_that_is_used_is_built(run, monkeypatch):
     built = []
     build = GeneratorSpec.build
     monkeypatch.setattr(GeneratorSpec, "build", lambda s: built.append(s.direction) or build(s))
-    assert Translator.load(run, "b2a").spec.direction == "b2a"
+    assert Translator(run, "b2a").spec.direction == "b2a"
     assert built == ["b2a"]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
@@ -201,7 +201,14 @@ def has_deep_colors(image: Image.Image) -> bool:
     return False
 
 
-def check_megapixels(image: Image.Image | ArrayFile, most: float, key: str) -> None:
+class _HasSize(Protocol):
+    @property
+    def width(self) -> int: ...
+    @property
+    def height(self) -> int: ...
+
+
+def check_megapixels(image: _HasSize, most: float, key: str) -> None:
     """Raise OSError for a picture of more than `most` million pixels, which is what `key` says.
 
     Args:

@@ -13,7 +13,7 @@ from PIL import Image
 
 import mindspore as ms
 
-from cyclegan_ms.config import Config
+from cyclegan_ms.config import Config, load_config
 from cyclegan_ms.data.domains import Domain, find_root, load_split, load_tests, to_square
 from cyclegan_ms.data.images import resized_chw, view_of
 from cyclegan_ms.data.ranges import Range
@@ -30,7 +30,7 @@ from cyclegan_ms.evaluate.metrics import (
     mean_metrics,
     require_skimage,
 )
-from cyclegan_ms.files import shown
+from cyclegan_ms.files import find_weights, settings_of, shown
 from cyclegan_ms.model.kernels import kind_of
 from cyclegan_ms.model.operators import for_pictures
 from cyclegan_ms.model.spec import GeneratorSpec
@@ -98,7 +98,7 @@ def measure(there, back, real: np.ndarray) -> tuple[Translation, dict[str, float
 
 
 def evaluate(
-    run, config: Config, features=None, steps: int = classifier.STEPS
+    run, config: Config | None = None, features=None, steps: int = classifier.STEPS
 ) -> tuple[dict, dict[str, list[Case]]]:
     """Compute all metrics of a run's generators on all test images, at data.crop_size.
 
@@ -125,8 +125,8 @@ def evaluate(
     that are looked at, are left out and listed as `left_out`.
 
     Args:
-        run: folder with g_ab.ckpt and g_ba.ckpt.
-        config: the run's; the sections data and model are used.
+        run: folder with g_ab.ckpt and g_ba.ckpt, or a shipped name.
+        config: settings of which the sections data and model are used; None takes the run's.
         features: ONNX file of another network for the distances, see `FeatureNetwork`.
         steps: number of steps of the classifier's training.
 
@@ -137,6 +137,8 @@ def evaluate(
     """
     began = time.monotonic()
     require_skimage()
+    run = find_weights(run, "--checkpoint")
+    config = config or load_config(settings_of(run))
     eye = EfficientNet()
     networks: tuple[Network, ...] = (eye, FeatureNetwork(features)) if features else (eye,)
     cells, specs = _load_generators(run, config)

@@ -5,7 +5,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,15 +15,35 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from cyclegan_ms.model.losses import Term
 
-__all__ = ["MEASURES", "Curves", "Progress", "drop_lines", "loss_pairs", "read_metrics"]
+__all__ = ["MEASURES", "Curves", "Progress", "drop_lines", "loss_pairs", "read_metrics",
+           "telling"]  # fmt: skip
 
 log = logging.getLogger(__name__)
+
+_PACKAGE = logging.getLogger("cyclegan_ms")
 
 MEASURES = ("learning_rate", "step_s", "images_per_s", "wait_share")
 """What a line of metrics.jsonl holds besides epoch, step and losses."""
 
 _BAR = "{desc} {percentage:3.0f}% |{bar}| {remaining} left{postfix}"
 """80 columns have room for this, the losses, and 8 columns or more of the bar itself."""
+
+
+@contextmanager
+def telling(wanted: bool = True) -> Iterator[None]:
+    """Write what this package logs to stderr, unless the program has set up logging itself."""
+    if not wanted or _PACKAGE.hasHandlers():
+        yield
+        return
+    handler = logging.StreamHandler()
+    level = _PACKAGE.level
+    _PACKAGE.addHandler(handler)
+    _PACKAGE.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        _PACKAGE.removeHandler(handler)
+        _PACKAGE.setLevel(level)
 
 
 class Progress:
@@ -75,7 +95,8 @@ class Progress:
         self.bar = tqdm(**self.options, dynamic_ncols=True, bar_format=_BAR)
         self.bar.set_description_str("compiling, up to a minute")
         if not self.bar.disable:  # keep log lines from tearing the bar
-            self.redirect.enter_context(logging_redirect_tqdm())
+            loggers = [it for it in (logging.root, _PACKAGE) if it.handlers]
+            self.redirect.enter_context(logging_redirect_tqdm(loggers))
         return self
 
     def __exit__(self, *error):

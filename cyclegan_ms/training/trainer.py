@@ -14,6 +14,7 @@ from cyclegan_ms.errors import TrainingStopped
 from cyclegan_ms.interrupt import StopRequest
 from cyclegan_ms.training.cyclegan import CycleGAN, build_networks
 from cyclegan_ms.training.memory import ADVICE, is_shortage
+from cyclegan_ms.training.progress import telling
 from cyclegan_ms.training.record import Recorder, open_record
 from cyclegan_ms.training.resume import load_resumable, resume_command
 from cyclegan_ms.training.schedule import Schedule
@@ -44,7 +45,8 @@ def train(
         config: all settings.
         output: a new or empty folder, or the run to resume.
         resume: go on from the newest complete state, to the same end, bit for bit on a CPU.
-        progress: whether to show a progress bar; None shows one on a terminal.
+        progress: whether to show a progress bar; None shows one on a terminal. Unless it is False,
+            what happens is told on stderr where the program has set up no logging.
         stop: a program's watch over its signals; None notes them while training.
         on_line: called with every line of metrics.jsonl once it is written, to follow along.
 
@@ -54,7 +56,8 @@ def train(
     """
     output = Path(output)
     try:
-        return _train(config, output, resume, progress, stop or StopRequest(), on_line)
+        with telling(progress is not False):
+            return _train(config, output, resume, progress, stop or StopRequest(), on_line)
     except WorkerLost as error:
         raise TrainingStopped(
             f"ERROR: a worker of this training failed or is gone ({error}); the others cannot go "

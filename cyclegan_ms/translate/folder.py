@@ -1,4 +1,4 @@
-"""Translate a file or a folder of pictures into a folder, losing none of them."""
+"""Translate a file or a folder of pictures into a folder, and films, losing none of them."""
 
 import os
 import time
@@ -20,14 +20,16 @@ from cyclegan_ms.data.formats import (
     known_endings,
     twice,
 )
-from cyclegan_ms.data.images import FolderRange, as_bands, to_chw
+from cyclegan_ms.data.images import FolderRange
 from cyclegan_ms.errors import UserError
 from cyclegan_ms.files import check_writable, shown
 from cyclegan_ms.interrupt import StopRequest
 from cyclegan_ms.translate.depth import EIGHT_BITS
+from cyclegan_ms.translate.films import FILM, is_film, require_av, translate_film
 from cyclegan_ms.translate.page import Album, check_page
 from cyclegan_ms.translate.pictures import (
     WRITABLE,
+    in_a_row,
     open_picture,
     save_picture,
     with_alpha,
@@ -95,6 +97,7 @@ class Outcome:
 def plan(sources, output, options: Options) -> list[Job]:
     """List what to make of files and folders, and check it before anything is loaded.
 
+    Films are taken where they are named themselves; of folders only pictures are.
     Relative paths and names are kept, below the name of each folder where there are several inputs.
     Where a changed ending would give two inputs one name, the old ending goes into it:
     photo_gif.png beside photo.png. One file may go into a file of another name.
@@ -130,12 +133,18 @@ def folder_of(output) -> Path:
 
 
 def _is_picture(output):
-    return output.suffix.lower() in known_endings() and not output.is_dir()
+    known = output.suffix.lower() in known_endings() or is_film(output)
+    return known and not output.is_dir()
 
 
 def _plan(sources, output, options):
     files, relative = _inputs(sources, output)
     named = list(_named(relative, options))
+    films = [path for path in files if is_film(path)]
+    if films:
+        require_av()
+        if options.cycle:
+            raise UserError(f"--cycle: for pictures, not for films such as {shown(films[0])}")
     if _is_picture(output):
         _check_one(files, output, options)
         output, named = output.parent, [Path(output.name)]
@@ -192,6 +201,10 @@ def _check_one(files, output, options):
             f"--output {output}: give a folder, such as {output.parent}, for {len(files)} pictures"
         )
     ending = output.suffix.lower()
+    if is_film(files[0]) or is_film(output):
+        if ending != FILM or not is_film(files[0]):
+            raise UserError(f"--output {output}: a film becomes an {FILM} file, a picture none")
+        return
     kinds = {"jpg": (".jpg", ".jpeg"), "tif": (".tif", ".tiff")}
     if options.format and ending not in kinds.get(options.format, (f".{options.format}",)):
         raise UserError(f"--output {output}: its ending is not that of --format {options.format}")
@@ -210,13 +223,18 @@ def _check_apart(source, output):
 def _named(names, options):
     """Yield the outputs' relative names, all different."""
     ending = f".{options.format}" if options.format else None
-    kept = {name for name in names if name.suffix.lower() in ({ending} if ending else WRITABLE)}
-    taken = set(kept)
+
+    def keeps(name):
+        kinds = {FILM} if is_film(name) else {ending} if ending else WRITABLE
+        return name.suffix.lower() in kinds
+
+    taken = set(filter(keeps, names))
     for name in names:
-        if name in kept:
+        if keeps(name):
             yield name
             continue
-        kind, new = name.suffix[1:], name.with_suffix(ending or ".png")
+        new = name.with_suffix(FILM if is_film(name) else ending or ".png")
+        kind = name.suffix[1:]
         while new in taken:
             new = new.with_name(f"{new.stem}_{kind}{new.suffix}")
         taken.add(new)
@@ -257,10 +275,52 @@ def translate_files(
             result.skipped.append(job.source)
         else:
             todo.append(job)
-    ranges = _ranges(translator, todo, options)
-    with tqdm(total=len(todo), unit="image", disable=not progress, dynamic_ncols=True) as bar:
-        loaded = _read_ahead(translator, todo, options, ranges)
-        done = 0
+    films = [job for job in todo if is_film(job.source)]
+    pictures = [job for job in todo if not is_film(job.source)]
+    done = _translate_pictures(translator, back, pictures, options, result, progress, stop, album)
+    for job in films:
+        if not (stop and stop.caught):
+            done += _translate_film(translator, job, options, result, progress, stop, album)
+    result.unfinished = len(todo) - done
+    result.seconds = time.monotonic() - begun
+    return result
+
+
+def _translate_film(translator, job, options, result, progress, stop, album):
+    """Translate a film; return 1 if that came to an end, however, and 0 if it was stopped."""
+    with tqdm(desc=shown(job.source.name), unit="frame", disable=not progress) as bar:
+
+        def watch(done, frames):
+            bar.total = frames or None
+            bar.update(done - bar.n)
+            return bool(stop and stop.caught)
+
+        try:
+            film = translate_film(
+                translator, job.source, job.target, options.batch_size, options.side_by_side,
+                options.max_megapixels, watch,
+            )  # fmt: skip
+        except (OSError, MemoryError, RuntimeError) as error:  # the last is an engine's own
+            result.failed.append((job.source, _reason(error)))
+            return 1
+    if not film.whole:
+        return 0
+    result.written.append(job.target)
+    result.notes += [(job.source, note) for note in film.notes]
+    if album:
+        original, translation = film.first
+        album.add(job.target, original, [translation], [f"{film.frames} frames", *film.notes])
+    return 1
+
+
+def _translate_pictures(translator, back, jobs, options, result, progress, stop, album):
+    """Translate pictures; return the number of those that came to an end, however."""
+    if not jobs:
+        return 0
+    ranges = _ranges(translator, jobs, options)
+    done = 0
+    with tqdm(total=len(jobs), unit="image", disable=not progress, dynamic_ncols=True) as bar:
+        loaded = _read_ahead(translator, jobs, options, ranges)
         for batch in _batches(loaded, options.batch_size):
             within = _Within(bar, batch, rounds=2 if back else 1)
             _translate_batch(translator, back, batch, options, result, within, album)
@@ -270,9 +330,7 @@ def translate_files(
             if stop and stop.caught:
                 break
         loaded.close()
-    result.unfinished = len(todo) - done
-    result.seconds = time.monotonic() - begun
-    return result
+    return done
 
 
 def _ranges(translator, jobs, options):
@@ -383,7 +441,7 @@ def _write(translator, job, picture, fake, rec, options, album):
         for image in images
     ]
     if options.side_by_side:
-        images = [_in_a_row(images)]
+        images = [in_a_row(images)]
     for target, image in zip(job.targets, images):
         if not (options.skip_existing and os.path.lexists(target)):
             save_picture(target, image, picture, options.quality)
@@ -394,19 +452,6 @@ def _write(translator, job, picture, fake, rec, options, album):
         elif isinstance(before, Image.Image):
             before = with_alpha(before, picture.alpha)
         album.add(job.target, before, images, picture.notes)
-
-
-def _in_a_row(images):
-    if any(isinstance(image, np.ndarray) for image in images):
-        arrays = [to_chw(image) for image in images]
-        most = max(map(len, arrays))
-        return np.concatenate([as_bands(array, most) for array in arrays], axis=2)
-    mode = max((image.mode for image in images), key=["L", "LA", "RGB", "RGBA"].index)
-    width, height = images[0].size
-    row = Image.new(mode, (width * len(images), height))
-    for index, image in enumerate(images):
-        row.paste(image.convert(mode), (index * width, 0))
-    return row
 
 
 def _reason(error):

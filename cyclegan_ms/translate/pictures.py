@@ -16,6 +16,8 @@ from cyclegan_ms.data.formats import (
     pillow_errors,
 )
 from cyclegan_ms.data.images import (
+    AnyImage,
+    as_bands,
     convert_image,
     deep_values,
     from_chw,
@@ -38,6 +40,7 @@ __all__ = [
     "WRITABLE",
     "Picture",
     "deep_picture",
+    "in_a_row",
     "open_picture",
     "save_picture",
     "split_alpha",
@@ -235,3 +238,18 @@ def with_alpha(image: Image.Image, alpha: Image.Image | None) -> Image.Image:
     image = image.copy()
     image.putalpha(alpha)
     return image
+
+
+def in_a_row(images: list[AnyImage]) -> AnyImage:
+    """Put images of one size side by side: (C, H, W) in [-1, 1] if one of them is deep."""
+    flat = [image for image in images if isinstance(image, Image.Image)]
+    if len(flat) < len(images):
+        arrays = [to_chw(image) for image in images]
+        most = max(map(len, arrays))
+        return np.concatenate([as_bands(array, most) for array in arrays], axis=2)
+    mode = max((image.mode for image in flat), key=["L", "LA", "RGB", "RGBA"].index)
+    width, height = flat[0].size
+    row = Image.new(mode, (width * len(flat), height))
+    for index, image in enumerate(flat):
+        row.paste(image.convert(mode), (index * width, 0))
+    return row

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from functools import cached_property
+from os import PathLike
 
 import numpy as np
 from PIL import Image
@@ -42,7 +43,11 @@ class Translator:
     """Translates Pillow images and NumPy arrays, one at a time or in batches.
 
     Args:
-        engine: computes a generator.
+        generator: a folder with g_ab.ckpt, g_ba.ckpt or both, such as a run, or one such file, or
+            one that was exported as `.onnx` or `.mindir`, or one of PyTorch, or a shipped name; or
+            an engine, which computes a generator.
+        direction: a2b, b2a, or by the domains' names, such as apple2orange; None where there is
+            only one.
         size: length in pixels that the shorter side is resized to for translation; the result is
             resized back. 0 works on images as they are.
         tile: process images larger than this in tiles of this side. 0 uses tiles of 512 when
@@ -52,68 +57,27 @@ class Translator:
             takes what the generator was trained with.
 
     Raises:
-        UserError: `size` or `tile` is too small, or `tile` too large.
+        UserError: nothing is there, or it translates in another direction; or `size` or `tile` is
+            too small, or `tile` too large.
     """
 
     def __init__(
-        self, engine: Engine, size: int = 0, tile: int = 0, value_range: Range | None = None
-    ):
+        self, generator, direction: str | None = None, size: int = 0, tile: int = 0,
+        value_range: Range | None = None,
+    ):  # fmt: skip
         for name, value, least in (("size", size, 8), ("tile", tile, 32)):
             if value and value < least:
                 raise UserError(f"--{name} must be at least {least}, or 0, not {value}")
         if tile > LARGEST_TILE:
             raise UserError(f"--tile must be at most {LARGEST_TILE}, not {tile}")
-        self.engine = engine
-        self.spec = engine.spec
+        named = isinstance(generator, str | PathLike)
+        self.engine: Engine = _find_engine(generator, direction) if named else generator
+        self.spec = self.engine.spec
         self.size, self.tile = size, tile
         trained = (self.spec.in_range, self.spec.out_range)
         ranges = [Range(*ends) if ends else None for ends in trained]
         self.source, self.target = (value_range or it for it in ranges)
         self._said_tiles = self._said_size = False
-
-    @classmethod
-    def load(
-        cls, checkpoint, direction: str | None = None, size: int = 0, tile: int = 0,
-        value_range: Range | None = None,
-    ) -> "Translator":  # fmt: skip
-        """Load a generator from a run folder or a file.
-
-        Args:
-            checkpoint: a folder with g_ab.ckpt, g_ba.ckpt or both, such as a run, or one such
-                file, or one that was exported as `.onnx` or `.mindir`, or one of PyTorch, or a
-                shipped name.
-            direction: a2b, b2a, or by the domains' names, such as apple2orange; None where there
-                is only one.
-            size: as for the class.
-            tile: as for the class.
-            value_range: as for the class.
-
-        Raises:
-            UserError: nothing is there, or it translates in another direction.
-        """
-        guard_onednn()
-        checkpoint = find_weights(checkpoint, "--checkpoint")
-        if checkpoint.is_dir():
-            files = [checkpoint / name for name in FILES.values()]
-            files = [path for path in files if path.is_file()]
-            if not files:
-                raise UserError(
-                    f"{checkpoint}: no run with generators, it has no g_ab.ckpt; a training "
-                    f"writes it after its first epoch or train.state_minutes"
-                )
-        else:
-            files = [checkpoint]
-        found = [read_engine(path, direction if direction in FILES else None) for path in files]
-        if direction is None and len(found) == 1:
-            return cls(found[0][1](), size, tile, value_range)
-        # By a2b and b2a first: domains may be called a and b, in either order.
-        for word in ("direction", "name"):
-            for spec, make in found:
-                if direction == getattr(spec, word):
-                    return cls(make(), size, tile, value_range)
-        offered = dict.fromkeys(word for spec, _ in found for word in (spec.direction, spec.name))
-        fault = f"does not translate {direction}" if direction else "translates in two directions"
-        raise UserError(f"{checkpoint} {fault}; --direction can be {', '.join(offered)}")
 
     def __call__(self, image):
         """Translate an image or array into one of the same size, kind and depth.
@@ -270,6 +234,31 @@ class Translator:
             size = f"{sides[1]}x{sides[0]}"
             log.info("images as large as %s pixels are computed in tiles", size)
         return AUTOMATIC_TILE
+
+
+def _find_engine(checkpoint, direction):
+    """Find the generator of a direction, see `Translator`."""
+    guard_onednn()
+    checkpoint = find_weights(checkpoint, "--checkpoint")
+    files = [checkpoint]
+    if checkpoint.is_dir():
+        files = [path for name in FILES.values() if (path := checkpoint / name).is_file()]
+    if not files:
+        raise UserError(
+            f"{checkpoint}: no run with generators, it has no g_ab.ckpt; a training writes it "
+            f"after its first epoch or train.state_minutes"
+        )
+    found = [read_engine(path, direction if direction in FILES else None) for path in files]
+    if direction is None and len(found) == 1:
+        return found[0][1]()
+    # By a2b and b2a first: domains may be called a and b, in either order.
+    for word in ("direction", "name"):
+        for spec, make in found:
+            if direction == getattr(spec, word):
+                return make()
+    offered = dict.fromkeys(word for spec, _ in found for word in (spec.direction, spec.name))
+    fault = f"does not translate {direction}" if direction else "translates in two directions"
+    raise UserError(f"{checkpoint} {fault}; --direction can be {', '.join(offered)}")
 
 
 def _full(values):
