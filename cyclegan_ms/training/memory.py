@@ -4,6 +4,7 @@ import logging
 
 from cyclegan_ms.config import Config
 from cyclegan_ms.device import free_memory
+from cyclegan_ms.model.feature_discriminator import SIDE
 
 __all__ = ["ADVICE", "estimate", "is_shortage", "say_estimate"]
 
@@ -19,19 +20,24 @@ _SHORTAGES = ("could not create a primitive", "memory failed", "memory not enoug
 def estimate(config: Config) -> float:
     """Estimate the peak memory in bytes of a training of the paper variant in Graph mode on CPU.
 
-    Fitted to the peaks of short trainings with MindSpore 2.8.0, their saving included: within 11 %
-    at 64, 128 and 256 pixels, widths 32 and 64, 6 and 9 blocks, and batch 4 at 128 pixels.
+    Fitted to the peaks of short trainings with MindSpore 2.8.0, their saving included: within 13 %
+    at 64, 128 and 256 pixels, widths 32 and 64, 6 and 9 blocks, and batch 4 at 128 pixels, with
+    and without `model.upsample resize` and feature discriminators.
     """
     model, data = config.model, config.data
     assert model.blocks is not None  # filled in by Config
     generator, discriminator = 180 + 288 * model.blocks, 675  # weights per width squared
     values = 2 * (generator + discriminator) * model.width**2  # of all four networks
     # Maps kept for the backward pass, in units of the first convolution's size: 12 around the
-    # blocks, 1.5 more for each block.
-    maps = (12 + 1.5 * model.blocks) * data.batch_pixels * model.width
+    # blocks, 6 more where pixels are repeated, 1.5 more for each block.
+    around = 18 if model.upsample == "resize" else 12
+    maps = (around + 1.5 * model.blocks) * data.batch_pixels * model.width
     # A weight comes with its gradient, Adam's two moments, its tiles and copies while a state is
     # saved; a map with what is made of it.
-    return 1.5e9 + 4 * (17 * values + 7.8 * maps)
+    features = 0.0
+    if config.loss.lambda_features:  # which enlarge small images
+        features = 0.4e9 + 3800 * data.batch_size * max(SIDE, data.crop_size) ** 2
+    return 1.5e9 + 4 * (17 * values + 7.8 * maps) + features
 
 
 def say_estimate(config: Config, target: str) -> None:
