@@ -1,4 +1,6 @@
-"""List the commands: python -m cyclegan_ms."""
+"""List the commands, or run one: python -m cyclegan_ms [COMMAND ...]."""
+
+import sys
 
 from cyclegan_ms import __version__, cli
 
@@ -7,15 +9,23 @@ COMMANDS = ("verify", "prepare_data", "train", "infer", "demo", "evaluate", "exp
 """In the order in which they are wanted."""
 
 
-def main() -> None:
-    """Print every command and what it does."""
+def main() -> int:
+    """Run the command that is named, or print every command and what it does."""
+    if len(sys.argv) > 1:
+        name = sys.argv[1].removeprefix("cyclegan-").replace("-", "_")
+        if name in COMMANDS:
+            return getattr(cli, name)(sys.argv[2:])
+        if name not in ("__help", "_h"):
+            print(f"error: there is no command {sys.argv[1]}", file=sys.stderr)
+            return 2
     print(f"cyclegan_ms {__version__}, CycleGAN on MindSpore. Each command has --help:")
     names = [f"cyclegan-{name.replace('_', '-')}" for name in COMMANDS]
     width = max(map(len, names))
     for name, command in zip(names, COMMANDS):
         print(f"  {name:{width}}  {getattr(cli, command).__doc__.splitlines()[0]}")
     print("In a checkout each is also python scripts/NAME.py, with underscores for hyphens.")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import get_args, get_type_hints
+from typing import Literal, get_args, get_type_hints
 
 import yaml
 from jsonargparse.typing import (
@@ -338,7 +338,7 @@ def infer(argv=None):
     add("--batch_size", type=PositiveInt, default=1, help="images of one size at a time")
     formats = ["png", "jpg", "webp", "tif"]
     add("--format", choices=formats, help="type of the results (default: the same)")
-    add("--bits", type=int, choices=[8], help="bits of the results (default: as many as came in)")
+    add("--bits", type=Literal[8], help="bits of the results (default: as many as came in)")
     add(
         "--value_range",
         nargs=2,
@@ -393,17 +393,17 @@ def _write_page(args, album, jobs, result, spec) -> None:
     """Write the page of translated pictures, and lead to it from that of their run."""
     facts = [
         ("translated", len(result.written)),
-        ("generator", f"{spec.name}, {Path(args.checkpoint).name}"),
+        ("generator", ", ".join(dict.fromkeys([spec.name, Path(args.checkpoint).name]))),
         ("seconds", f"{result.seconds:.1f}"),
     ]
     if result.skipped:
         facts.insert(1, ("there before", len(result.skipped)))
     if result.unfinished:
         facts.insert(1, ("left", result.unfinished))
-    title = f"{Path(args.output).resolve().name}: {spec.name}"
+    title = ": ".join(dict.fromkeys([Path(args.output).resolve().name, spec.name]))
     failed = {shown(path): reason for path, reason in result.failed}
     page = album.write(title, [job.target for job in jobs], failed, facts)
-    add_link(args.checkpoint / "index.html", page, page.parent.name)
+    add_link(args.checkpoint / "index.html", page, f"translations: {page.parent.name}")
     print(f"to look at them: {page}")
 
 
@@ -413,6 +413,7 @@ def _translate(args, jobs, options, value_range, stop) -> int:
 
     from cyclegan_ms.device import setup_device
     from cyclegan_ms.translate import Translator
+    from cyclegan_ms.translate.films import is_film
     from cyclegan_ms.translate.folder import translate_files
     from cyclegan_ms.translate.page import Album
 
@@ -433,7 +434,8 @@ def _translate(args, jobs, options, value_range, stop) -> int:
     if result.unfinished:
         print(f"stopped: {result.unfinished} left; go on with --skip_existing", file=sys.stderr)
     done = len(result.written)
-    speed = f"{done / result.seconds:.2f} images/s, " if done else ""
+    films = any(is_film(job.source) for job in jobs)
+    speed = f"{done / result.seconds:.2f} images/s, " if done and not films else ""
     print(
         f"{done} translated, {len(result.skipped)} skipped, {len(result.failed)} failed, "
         f"{speed}into {args.output}"
@@ -514,7 +516,7 @@ def evaluate(argv=None):
         report, cases = evaluate_run(run, config, args.features)
         print(markdown(report))
         write_report(paths, report | {"environment": environment(device, *packages)}, cases)
-    add_link(Path(run) / "index.html", paths[".html"], paths[".html"].stem)
+    add_link(Path(run) / "index.html", paths[".html"], f"evaluation: {paths['.html'].stem}")
     print(f"best and worst cases: {paths['.html']}")
     return 1 if report["left_out"] else 0
 

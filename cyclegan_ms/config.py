@@ -259,7 +259,8 @@ class Config:
         if train.decay_epochs > train.epochs:
             raise UserError(
                 f"train.decay_epochs ({train.decay_epochs}) is more than train.epochs "
-                f"({train.epochs}); give it a value up to that, or null for half of the epochs"
+                f"({train.epochs}): over them the rate falls; add --train.decay_epochs null, which "
+                f"is half of the epochs, or a number up to that"
             )
         if self.loss.lambda_identity and model.channels_a != model.channels_b:
             raise UserError(
@@ -332,6 +333,12 @@ class Parser(ArgumentParser):
                 self.error(f"{url[1]} is a URL: download it, and give the file or folder")
         home = os.path.expanduser("~")
         return [re.sub(r"^(--[\w.]+=)?~(?=/|$)", rf"\g<1>{home}", str(arg)) for arg in args]
+
+    def format_help(self):
+        """Leave out that nothing is the default of what may be left out."""
+        return re.sub(
+            r"\s+\(default:\s+null\)|,\s+default:\s+null(?=\))", "", super().format_help()
+        )
 
     def error(self, message, ex=None):
         """Print or raise an error in this package's words."""

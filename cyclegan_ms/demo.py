@@ -119,7 +119,10 @@ def serve(demo: Demo, title: str, host: str = "127.0.0.1", port: int = 7860) -> 
     page.block_thread()
 
 
-_STYLE = "footer { display: none !important } .gradio-container { max-width: 1100px !important }"
+_STYLE = (
+    "footer { display: none !important }"
+    " .gradio-container { max-width: 1100px !important; margin: 0 auto }"
+)
 
 
 def _theme(gradio):
@@ -141,20 +144,16 @@ def build(gradio, demo: Demo, title: str):
                     demo.directions, value=demo.directions[0], label="direction"
                 )
                 size = gradio.Radio(
-                    list(demo.sizes), value=next(iter(demo.sizes)), label="computed at"
+                    list(demo.sizes), value=next(iter(demo.sizes)), label="working size"
                 )
                 button = gradio.Button("Translate", variant="primary")
             with gradio.Column(scale=2):
                 line = gradio.ImageSlider(label="original | translation", interactive=False)
                 chosen = gradio.Gallery(
-                    label="all",
-                    columns=6,
-                    height=180,
-                    visible=False,
-                    allow_preview=False,
+                    label="all", columns=4, height="auto", visible=False, allow_preview=False,
                     object_fit="contain",
-                )
-                said = gradio.Textbox(label="what became of them", lines=2, interactive=False)
+                )  # fmt: skip
+                said = gradio.Textbox(label="messages", lines=2, interactive=False)
                 results = gradio.Files(label="results, to download", interactive=False)
 
         def run(files, camera, direction, size):
@@ -162,12 +161,13 @@ def build(gradio, demo: Demo, title: str):
                 given = [*(files or []), *([camera] if camera else [])]
                 found, written, words = demo.translate(given, direction, size)
             except UserError as error:
-                return [], None, gradio.update(visible=False), str(error), None
+                return None, [], gradio.update(visible=False), str(error), None
             others = gradio.update(value=[after for _, after in found], visible=len(found) > 1)
-            return found, found[0] if found else None, others, words, written
+            return found[0] if found else None, found, others, words, written
 
         inputs = [files, camera, direction, size]
-        button.click(run, inputs, [pairs, line, chosen, said, results], concurrency_limit=1)
+        outputs = [line, pairs, chosen, said, results]
+        button.click(run, inputs, outputs, concurrency_limit=1, scroll_to_output=True)
 
         def pick(found, event: gradio.SelectData):
             return found[event.index]

@@ -5,9 +5,11 @@ import shutil
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import requests
 from tqdm import tqdm
+from urllib3.exceptions import MaxRetryError
 
 from cyclegan_ms.errors import UserError
 from cyclegan_ms.files import nearest_folder
@@ -60,6 +62,11 @@ def download(source: Download, path, progress: bool = False, unpacked: float = 0
             raise UserError(f"{source.url} {gone} (the server answers {status})") from error
         except OSError as error:  # requests' own errors among them
             kept = part.stat().st_size if part.exists() else 0
+            if error.args and isinstance(error.args[0], MaxRetryError):  # no answer at all
+                host = urlsplit(source.url).netloc
+                raise UserError(
+                    f"{source.url}: {host} cannot be reached; is this machine on the network?"
+                ) from error
             reason = str(error).splitlines()[0][:160]
             raise UserError(
                 f"{source.url}: {reason}\n"

@@ -10,7 +10,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from cyclegan_ms.files import atomic_path
 
-__all__ = ["add_link", "is_ours", "render"]
+__all__ = ["SMALL", "add_link", "is_ours", "render"]
+
+SMALL = 128
+"""Side of pictures below which a page shows their pixels, and does not smooth them."""
 
 _OURS = '<meta name="generator" content="cyclegan_ms">'
 _LINKS = "<!-- links -->"
@@ -48,6 +51,6 @@ def add_link(page: Path, target: Path, words: str) -> None:
     text = page.read_text(encoding="utf-8")
     address = quote(Path(os.path.relpath(target.resolve(), page.resolve().parent)).as_posix())
     if _LINKS in text and f'href="{address}"' not in text:
-        link = f'<a href="{address}">{html.escape(words)}</a> {_LINKS}'
+        link = f'<a class="button" href="{address}">{html.escape(words)}</a> {_LINKS}'
         with atomic_path(page) as temporary:
             temporary.write_text(text.replace(_LINKS, link, 1), encoding="utf-8")

@@ -233,7 +233,7 @@ def test_the_load_size_follows_the_crop(crop, load):
 
 def test_fewer_epochs_than_the_decay_are_told_the_way():
     with pytest.raises(
-        UserError, match=r"\(4\) is more than .* \(3\); give it .* or null for half"
+        UserError, match=r"\(4\) is more than .* \(3\): .* add --train.decay_epochs null"
     ):
         parse("--config=quickstart", "--train.epochs=3")
     config = parse("--config=quickstart", "--train.epochs=3", "--train.decay_epochs=null")

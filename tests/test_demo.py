@@ -51,9 +51,9 @@ def test_pictures_go_in_and_come_out(served, browser, tmp_path):
         page.on("pageerror", lambda error: errors.append(error))
         page.on("request", lambda it: elsewhere.append(it.url))
         page.goto(address)
-        said = page.get_by_label("what became of them")
+        said = page.get_by_label("messages")
         page.get_by_role("button", name="Translate").click()
-        page.wait_for_function("document.body.innerText.includes('computed at')")
+        page.wait_for_function("document.body.innerText.includes('working size')")
         page.wait_for_function(
             "[...document.querySelectorAll('textarea')].some(it => it.value.includes('drop a pic'))"
         )

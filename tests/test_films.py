@@ -191,7 +191,7 @@ def test_with_pictures_damage_and_a_page(translator, tmp_path):
     result = translate_files(translator, jobs, options, album=album)
     assert [path.name for path in result.written] == ["a.png", "good.mp4"]
     assert [path.name for path, _ in result.failed] == ["cut.mp4", "words.mp4"]
-    assert all("Invalid data" in reason for _, reason in result.failed)
+    assert all(reason == "no film, or damaged or cut off" for _, reason in result.failed)
     page = album.write("films", [job.target for job in jobs], {}, []).read_text()
     assert '"file": "good.mp4"' in page and "6 frames" in page
     left = {str(p.relative_to(output)) for p in output.rglob("*") if p.suffix != ".jpg"}

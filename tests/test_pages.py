@@ -1,5 +1,7 @@
 """Pages in a browser: what is clicked, dragged and typed, narrow and wide, light and dark."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from helpers import Negative, pixel
@@ -20,6 +22,11 @@ COLORS = {  # of epoch: real, translated, back; in [-1, 1]
     1: ((1, -1, -1), (1, 1, -1), (-1, -1, -1)),
     2: ((1, -1, -1), (-1, 1, -1), (-1, -1, 1)),
 }
+TERMS = [Term("g_ab", "g", "adversarial", "generator A to B"),
+         Term("cycle_a", "cycle", "cycle", "cycle A")]  # fmt: skip
+RUNNING = Status(
+    1003, 2, 4, 2000, 3725.0, domains=("apple", "orange"), shown=(2, 2), side=SIDE
+)  # fmt: skip
 RED, YELLOW, GREEN, BLUE = (255, 0, 0), (255, 255, 0), (0, 255, 0), (0, 0, 255)
 
 
@@ -33,15 +40,12 @@ def run(tmp_path_factory):
         images = [np.full((2, 3, SIDE, SIDE), 0.0) + np.reshape(it, (3, 1, 1)) for it in colors]
         grid = cycle_grid([images, images], ("apple", "orange"))
         grid.save(folder / "samples" / f"epoch_{epoch:04d}.png")
-    terms = [Term("g_ab", "g", "adversarial", "generator A to B"),
-             Term("cycle_a", "cycle", "cycle", "cycle A")]  # fmt: skip
     rows = [
         {"epoch": 1 + step // 500, "step": step, "g_ab": 1 / step, "cycle_a": 3 - step / 1000,
          "learning_rate": 2e-4, "step_s": 0.5}
         for step in range(1, 1000)
     ]  # fmt: skip
-    status = Status(4, 2000, 3725.0, ("apple", "orange"), (2, 2), SIDE)
-    write_page(folder, rows, terms, status, {"device": "CPU", "mindspore": "2.8.0"})
+    write_page(folder, rows, TERMS, RUNNING, {"device": "CPU", "mindspore": "2.8.0"})
     return folder
 
 
@@ -103,8 +107,8 @@ def test_there_and_back(page):
 def test_what_it_says(page):
     chips = dict(text.split("\n") for text in page.locator(".chips li").all_inner_texts())
     assert chips == {
-        "epoch": "2 of 4", "step": "999 of 2,000", "time in steps so far": "1:02:05",
-        "time left": "08:20", "a step": "0.50 s", "rate": "0.0002", "device": "CPU",
+        "epoch": "2 of 4", "step": "1,003 of 2,000", "time so far": "1:02:05",
+        "time left": "08:18", "a step": "0.50 s", "learning rate": "0.0002", "device": "CPU",
     }  # fmt: skip
     panels = page.locator(".panel")
     assert panels.count() == 2 and panels.locator("svg").count() == 2
@@ -116,6 +120,32 @@ def test_what_it_says(page):
     assert page.locator("pre").is_hidden()
     page.get_by_text("Settings").click()
     assert "crop_size: 256" in page.locator("pre").inner_text()
+
+
+def test_a_click_on_a_picture_does_not_keep_the_keys(page):
+    page.locator(".tile").first.click()
+    page.keyboard.press("ArrowLeft")
+    assert page.locator("#which").inner_text() == "epoch 1"
+
+
+@pytest.mark.parametrize(
+    "changes,words,renewed",
+    [
+        ({}, "Training; this page renews itself. Written ", True),
+        ({"patience": 1e-3}, "No news for long: it may have been stopped. Written ", True),
+        ({"way_on": "train.py --resume"}, "Stopped. To go on: train.py --resume", False),
+        ({"step": 2000}, "Finished.", False),
+    ],
+)
+def test_what_it_says_of_the_training(changes, words, renewed, run, tmp_path, opened):
+    save_config(Config(), tmp_path / "config.yaml")
+    write_page(tmp_path, [], TERMS, replace(RUNNING, **changes), {})
+    page = opened(tmp_path / "index.html")
+    page.reload()  # a moment after it was written
+    assert words in page.locator("p").first.inner_text()
+    assert page.evaluate("running") == renewed
+    assert "Curves and pictures come with the first epoch" in page.locator("main").inner_text()
+    assert not page.locator(".panel").count() and page.locator(".links").is_hidden()
 
 
 @pytest.mark.parametrize("width", [360, 800, 1400])

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import signal
 
 import numpy as np
 import pytest
@@ -16,12 +17,27 @@ from mindspore import nn
 from cyclegan_ms.config import load_config
 from cyclegan_ms.device import setup_device
 from cyclegan_ms.errors import TrainingStopped, UserError
+from cyclegan_ms.interrupt import StopRequest
 from cyclegan_ms.training import plots, train
 from cyclegan_ms.training.cyclegan import CycleGAN, build_networks
 from cyclegan_ms.training.plots import cycle_grid
 from cyclegan_ms.training.progress import read_metrics
+from cyclegan_ms.training.resume import resume_command
 from cyclegan_ms.training.schedule import Schedule, learning_rates
 from cyclegan_ms.training.steps import EpochRates, adam
+
+
+def test_the_page_says_that_it_was_stopped(data_root, tmp_path):
+    """At the step where it was, also before the first line of metrics.jsonl."""
+    stop = StopRequest()
+    stop.caught = signal.SIGINT
+    run = tmp_path / "run"
+    with pytest.raises(TrainingStopped, match="stopped by SIGINT after step 1"):
+        train(tiny(root=data_root, log_every=5), run, progress=False, stop=stop)
+    page = (run / "index.html").read_text()
+    assert f"Stopped. To go on: <code>{resume_command(run)}</code>" in page
+    assert "</small>1 of " in page and "running = false" in page
+    assert "epoch_0001.png" in page
 
 
 def test_learning_rates_of_the_paper():

@@ -51,3 +51,21 @@ def test_the_list_of_commands():
         assert (ROOT / "scripts" / f"{name}.py").is_file()
         assert getattr(cli, name).__doc__.splitlines()[0] in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 100
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize(
+    "words,status,said",
+    [
+        ([], 0, "cyclegan-verify"),
+        (["infer", "--version"], 0, "cyclegan-infer cyclegan_ms"),
+        (["prepare-data", "--weights", "list"], 0, "style_monet"),
+        (["prepare-data"], 2, "error: give either --name"),
+        (["bogus"], 2, "error: there is no command bogus"),
+    ],
+)
+def test_commands_of_the_package(words, status, said):
+    command = [sys.executable, "-m", "cyclegan_ms", *words]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == status
+    assert said in done.stdout + done.stderr

@@ -54,6 +54,9 @@ _RAW = {
     ".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dng", ".erf", ".iiq", ".mrw", ".nef", ".nrw", ".orf",
     ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f",
 }  # fmt: skip
+FILMS = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg"}
+"""Endings of films, which are no pictures: only translation takes them, where they are named."""
+
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
@@ -112,6 +115,9 @@ def find_images(folder) -> list[Path]:
         kinds = ", ".join(f"{ending} {count}" for ending, count in others.most_common(8))
         advice = "; pip install pillow-heif reads HEIC files" if _HEIC & set(others) else ""
         advice += "; raw files must be developed first" if _RAW & set(others) else ""
+        advice += "; films are translated where they are named themselves" * bool(
+            FILMS & set(others)
+        )
         count = sum(others.values())
         files = "file" if count == 1 else "files"
         log.info("left out %d %s of other types in %s (%s)%s", count, files, folder, kinds, advice)
@@ -262,6 +268,8 @@ def pillow_errors() -> Iterator[None]:
     except OSError as error:
         if str(error).startswith("decoder error"):  # a number from libtiff
             raise OSError("damaged, or compressed in a way that Pillow does not read") from error
+        if "truncated" in str(error).lower():
+            raise OSError("damaged or cut off: its picture is truncated") from error
         raise
     except MemoryError:
         raise

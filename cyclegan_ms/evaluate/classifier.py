@@ -18,7 +18,8 @@ STEPS = 400
 METRICS = share_metrics(
     "taken_for_target", "taken for the target domain",
     "Share of translations that a small classifier, trained on the real training images, takes for "
-    "the target domain. It can be satisfied by colour and texture.",
+    "the target domain. Colour and texture satisfy it: where it disagrees with what is recognised, "
+    "believe that.",
 )  # fmt: skip
 
 _BATCH = 32

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import math
 import os
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 from cyclegan_ms.errors import UserError
 from cyclegan_ms.evaluate.run import CASES, METRICS, Case
 from cyclegan_ms.files import atomic_path, check_writable, shown
-from cyclegan_ms.page import render
+from cyclegan_ms.page import SMALL, render
 
 __all__ = ["check_outputs", "markdown", "write_report"]
 
@@ -18,9 +19,6 @@ TRUSTED = 0.75
 """Accuracy on held-out images below which a classifier is called no judge; chance is 0.5."""
 FEW = 50
 """Number of test images below which distances of their features are said to tell little."""
-
-_SMALL = 128
-"""Side of pictures below which a page shows their pixels, and does not smooth them."""
 
 
 def check_outputs(output) -> dict[str, Path]:
@@ -58,8 +56,10 @@ def _reported(report):
 def notes(report: dict) -> list[str]:
     """Return what the table has to be read with, in sentences."""
     judge, size = report["classifier"], report["image_size"]
+    fewest = min(columns["images"] for columns in report["directions"].values())
+    few = f" Only {fewest} test images: with fewer than {FEW} these numbers say little."
     lines = [
-        f"Epoch {report['epoch']}, {size} x {size} pixels.",
+        f"Epoch {report['epoch']}, {size} x {size} pixels.{few if fewest < FEW else ''}",
         f"The classifier is right on {judge['held_out_accuracy']:.1%} of "
         f"{sum(judge['held_out'])} training images held out, and on {judge['test_accuracy']:.1%} "
         f"of the real test images (means of both domains).",
@@ -80,8 +80,6 @@ def notes(report: dict) -> list[str]:
             f"features, only to be compared with values of the same network, image size and "
             f"numbers of images; of real training images {used} are taken."
         )
-    if min(columns["images"] for columns in report["directions"].values()) < FEW:
-        lines.append(f"With fewer than {FEW} test images they say little.")
     return lines
 
 
@@ -149,13 +147,14 @@ def _page(report, cases):
 
 def _case(case):
     values = case.metrics
+    # As the classifier's log-odds say; beyond 99.99 % they no longer differ.
+    sure = 1 / (1 + math.exp(-values["target_logit"]))
     words = (
-        f"odds {values['target_logit']:+.1f} (log), cycle L1 {values['cycle_l1']:.3f}, PSNR "
-        f"{values['psnr']:.1f} dB, SSIM {values['ssim']:.2f}, correlation with the original "
-        f"{values['correlation']:.2f}"
+        f"by the classifier {min(sure, 0.9999):.2%} target; there and back PSNR "
+        f"{values['psnr']:.1f} dB, SSIM {values['ssim']:.2f}"
     )
     pictures = {name: _inlined(getattr(case, name)) for name in ("real", "fake", "rec")}
-    small = case.real.width < _SMALL
+    small = case.real.width < SMALL
     return {"name": shown(case.name), "words": words, "small": small, **pictures}
 
 

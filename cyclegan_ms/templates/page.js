@@ -9,6 +9,10 @@ document.addEventListener("input", (event) => {
   const box = event.target.closest(".compare");
   if (box) divide(box, Number(event.target.value));
 });
+// Keys belong to the page again once a picture was clicked; by the keyboard it keeps them.
+document.addEventListener("pointerup", (event) => {
+  if (event.target.closest?.(".compare")) event.target.blur();
+});
 document.addEventListener("pointermove", (event) => {
   const box = event.pointerType === "mouse" && event.target.closest?.(".compare");
   if (!box) return;

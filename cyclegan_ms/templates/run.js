@@ -37,4 +37,10 @@ if (running) {
     if (!document.hidden && Date.now() - touched > 60000) location.reload();
   }, 30000);
 }
-for (const time of document.querySelectorAll("time")) time.textContent = new Date(time.dateTime).toLocaleString();
+for (const time of document.querySelectorAll("time")) {
+  const written = new Date(time.dateTime);
+  time.textContent = written.toLocaleString();
+  // A training that was killed cannot say so.
+  if (patience && Date.now() - written > patience)
+    document.getElementById("news").firstChild.textContent = "No news for long: it may have been stopped. Written ";
+}

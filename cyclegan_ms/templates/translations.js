@@ -33,7 +33,7 @@ const draw = () => {
   place.append(...next.map((card) => make("figure", {}, picture(card), caption(card))));
   drawn += next.length;
   document.getElementById("count").textContent =
-    chosen.length === cards.length ? `${cards.length} pictures` : `${chosen.length} of ${cards.length} pictures`;
+    chosen.length === cards.length ? `${cards.length} ${cards.length === 1 ? "picture" : "pictures"}` : `${chosen.length} of ${cards.length} pictures`;
 };
 const again = () => { place.replaceChildren(); drawn = 0; draw(); };
 new IntersectionObserver((seen) => {

@@ -11,7 +11,7 @@ from cyclegan_ms.evaluate import patches
 from cyclegan_ms.evaluate.run import METRICS
 from cyclegan_ms.files import atomic_path
 from cyclegan_ms.model.losses import PANELS, Term
-from cyclegan_ms.page import render
+from cyclegan_ms.page import SMALL, render
 from cyclegan_ms.training.plots import GAP, HEADER, draw_panel, panels_of
 from cyclegan_ms.training.progress import read_metrics
 
@@ -25,12 +25,20 @@ _POINTS = 300
 class Status:
     """How far a training is."""
 
+    step: int
+    """the last one that was taken"""
+    epoch: int
+    """that it belongs to"""
     epochs: int
     """of the whole training"""
     steps: int
     """of the whole training"""
     seconds: float
     """that its steps took so far"""
+    way_on: str = ""
+    """the command to go on with, of a training that was asked to end; "" while it runs"""
+    patience: float = 0.0
+    """seconds after which a page that was not written again is no longer believed; 0: for ever"""
     domains: tuple[str, str] = ("A", "B")
     shown: tuple[int, int] = (0, 0)
     """sample images of A and of B"""
@@ -45,24 +53,26 @@ def write_page(
 
     Args:
         output: the run folder, with config.yaml, samples and perhaps evaluation.jsonl.
-        rows: lines of metrics.jsonl, or points of `Curves`, at least one.
+        rows: lines of metrics.jsonl, or points of `Curves`.
         terms: the losses to show.
         status: how far it is.
         facts: from `environment`.
     """
-    output, last = Path(output), rows[-1]
+    output = Path(output)
     evaluations, metrics = _evaluations(output / "evaluation.jsonl")
     page = render(
         "run.html",
         title=output.resolve().name,
         domains=status.domains,
-        running=last["step"] < status.steps,
+        running=status.step < status.steps and not status.way_on,
+        way_on=status.way_on,
+        patience=1000 * status.patience,
         written=datetime.now().astimezone().isoformat(timespec="seconds"),
         links=_links(output),
-        status=_chips(last, status, facts),
+        status=_chips(rows[-1] if rows else {}, status, facts),
         samples=_samples(output),
         grid=_grid(status),
-        panels=_panels(rows, terms),
+        panels=_panels(rows, terms) if rows else [],
         evaluations=evaluations,
         metrics=metrics,
         nearest=patches.METRIC,
@@ -75,15 +85,17 @@ def write_page(
 
 def _chips(last, status, facts):
     """List what a glance should tell, as pairs of label and value."""
-    left = status.steps - last["step"]
+    left = status.steps - status.step
     chips = [
-        ("epoch", f"{last['epoch']} of {status.epochs}"),
-        ("step", f"{last['step']:,} of {status.steps:,}"),
-        ("time in steps so far", tqdm.format_interval(status.seconds)),
+        ("epoch", f"{status.epoch} of {status.epochs}"),
+        ("step", f"{status.step:,} of {status.steps:,}"),
     ]
-    if left > 0:
-        chips.append(("time left", tqdm.format_interval(left * last["step_s"])))
-    chips += [("a step", f"{last['step_s']:.2f} s"), ("rate", f"{last['learning_rate']:.2g}")]
+    if last:
+        chips.append(("time so far", tqdm.format_interval(status.seconds)))
+        if left > 0:
+            chips.append(("time left", tqdm.format_interval(left * last["step_s"])))
+        chips.append(("a step", f"{last['step_s']:.2f} s"))
+        chips.append(("learning rate", f"{last['learning_rate']:.2g}"))
     return [*chips, ("device", facts["device"])] if "device" in facts else chips
 
 
@@ -91,8 +103,11 @@ def _links(output):
     """List the reports and the pages of translations below a run folder."""
     reports = sorted(path for path in output.glob("*.html") if path.name != "index.html")
     folders = sorted(output.glob("*/index.html"))
-    links = [(quote(path.name), path.stem) for path in reports]
-    return links + [(f"{quote(path.parent.name)}/index.html", path.parent.name) for path in folders]
+    links = [(quote(path.name), f"evaluation: {path.stem}") for path in reports]
+    return links + [
+        (f"{quote(path.parent.name)}/index.html", f"translations: {path.parent.name}")
+        for path in folders
+    ]
 
 
 def _samples(output):
@@ -105,7 +120,7 @@ def _grid(status):
     side, step = status.side, status.side + GAP
     wide, high = 6 * step + GAP, HEADER + max(status.shown) * step
     if not side:
-        return {"wide": 100, "high": 100, "directions": []}
+        return {"wide": 100, "high": 100, "directions": [], "small": False}
 
     def across(column):
         return 100 * (GAP + column * step) / (wide - side)
@@ -122,7 +137,10 @@ def _grid(status):
             for row in range(count)
         ]  # fmt: skip
         directions.append({"name": f"{source} to {target}", "tiles": tiles})
-    return {"wide": 100 * wide / side, "high": 100 * high / side, "directions": directions}
+    return {
+        "wide": 100 * wide / side, "high": 100 * high / side, "directions": directions,
+        "small": side < SMALL,
+    }  # fmt: skip
 
 
 def _panels(rows, terms):

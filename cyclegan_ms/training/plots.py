@@ -9,6 +9,7 @@ from matplotlib import font_manager, rc_context
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.ft2font import FT2Font
+from matplotlib.ticker import MaxNLocator
 from PIL import Image, ImageDraw, ImageFont
 
 from cyclegan_ms.data.images import view_of
@@ -54,10 +55,11 @@ def draw_losses(rows: list[dict], terms: list[Term], path) -> None:
 
 def draw_panel(rows: list[dict], members: list[Term]) -> tuple[str, list[str]]:
     """Draw the curves of one panel for a page: SVG without a background, and their colours."""
-    figure = Figure(figsize=(6, 2.6))
-    figure.subplots_adjust(left=0.08, right=0.99, bottom=0.17, top=0.96)
+    figure = Figure(figsize=(4.6, 2.6))  # as wide as a telephone: letters keep their size there
+    figure.subplots_adjust(left=0.1, right=0.95, bottom=0.18, top=0.96)
     axis = figure.subplots()
     colors = _draw_curves(axis, rows, members)
+    axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axis.tick_params(colors=_SOFT)
     axis.xaxis.label.set_color(_SOFT)
     for spine in axis.spines.values():

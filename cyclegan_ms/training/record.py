@@ -29,7 +29,7 @@ from cyclegan_ms.training.memory import say_estimate
 from cyclegan_ms.training.page import Status, write_page
 from cyclegan_ms.training.plots import cycle_grid, draw_losses
 from cyclegan_ms.training.progress import Curves, Progress
-from cyclegan_ms.training.resume import check_run_folder, fingerprint
+from cyclegan_ms.training.resume import check_run_folder, fingerprint, resume_command
 from cyclegan_ms.training.run_folder import RunFolder
 from cyclegan_ms.training.schedule import Schedule
 from cyclegan_ms.training.state import Everything, Journal, TrainingState
@@ -189,6 +189,7 @@ class Record:
         say_estimate(self.config, self.device.target)
         if self.config.device.mode == "graph" and not self.bar:  # which says so too
             log.info("compiling, up to a minute")
+        self._report(self.model.steps_done, stopping=False, pictures=False)
         self.progress.restart_clock()
         self.saved_at = time.monotonic()
         return self
@@ -250,8 +251,7 @@ class Record:
         if state_first:
             self.folder.save_state(self.everything.capture(facts))
         self.folder.save_generators(self.model.shown, epoch, best, whole=not within)
-        if alone or not (within and stopping):
-            self._report(step)
+        self._report(step, stopping, pictures=alone or not (within and stopping))
         if not state_first:
             self.folder.save_state(self.everything.capture(facts))
         self.saved_at = time.monotonic()
@@ -263,32 +263,40 @@ class Record:
         if self.on_line:
             self.on_line(row)
 
-    def _report(self, step):
+    def _report(self, step, stopping, pictures):
         """Draw samples, curves and page. No failure here ends a training: none is worth one."""
         epoch, every = self.schedule.epoch(step), self.config.train.sample_every
         ends = self.schedule.ends_epoch(step) and step < self.schedule.last
         try:
             if self.samples and ends and epoch % every:
                 self.folder.drop_samples(epoch)  # drawn within the epoch
-            elif self.samples:
+            elif self.samples and pictures:
                 cycles = translate_samples(self.model.shown, self.samples)
                 for name, (real, fake, _) in zip(("g_ab", "g_ba"), cycles):
                     self.health.watch_samples(name, real, fake)
                 grid = cycle_grid(cycles, self.config.data.domains)
                 self.folder.save_samples(grid, epoch)
                 self.board.picture(grid, step)
-            rows, terms = self.curves.rows(), self.model.terms
-            if not rows:  # stopped before the first line
-                return
-            draw_losses(rows, terms, self.folder.path / "losses.png")
-            shown = [len(images) for images in self.samples] or [0, 0]
-            status = Status(
-                self.schedule.epochs, self.schedule.last, self.curves.seconds,
-                self.config.data.domains, shown, self.config.data.crop_size,
-            )  # fmt: skip
-            write_page(self.folder.path, rows, terms, status, environment(self.device))
+            if rows := self.curves.rows():
+                draw_losses(rows, self.model.terms, self.folder.path / "losses.png")
+            self._write_page(step, stopping)
         except Exception as error:
             log.warning("the report of epoch %d could not be made: %s", epoch, error)
+
+    def _write_page(self, step, stopping=False):
+        """Write index.html; pictures and curves are those that are there."""
+        rows, schedule, path = self.curves.rows(), self.schedule, self.folder.path
+        stopped = stopping and step < schedule.last
+        step_s = rows[-1]["step_s"] if rows else 0.0
+        seconds = min(schedule.per_epoch * step_s, 60 * self.config.train.state_minutes or math.inf)
+        shown = [len(images) for images in self.samples] or [0, 0]
+        status = Status(
+            step, schedule.epoch(max(step, 1)), schedule.epochs, schedule.last,
+            self.curves.seconds, resume_command(path) if stopped else "",
+            3 * seconds + 300 if rows else 0.0,
+            self.config.data.domains, shown, self.config.data.crop_size,
+        )  # fmt: skip
+        write_page(path, rows, self.model.terms, status, environment(self.device))
 
 
 def _samples(config, domains) -> list[np.ndarray]:

@@ -120,10 +120,11 @@ def _train(config, output, resume, progress, stop, on_line):
 
 
 def _say_plan(config, output, domains, schedule, start):
+    if start >= schedule.last:
+        log.info("nothing left to do: %d steps are done", start)
+        return
     a, b = config.data.domains
     ahead = f"from step {start + 1}" if start else "all"
-    if start >= schedule.last:
-        ahead = "none"
     log.info(
         "%d images of %s, %d of %s; %d steps an epoch, %s of %d, into %s",
         len(domains[0]), a, len(domains[1]), b, schedule.per_epoch, ahead, schedule.last, output,
@@ -132,8 +133,6 @@ def _say_plan(config, output, domains, schedule, start):
         log.info(
             "a trial of %d steps: pictures usually look right after some thousand", schedule.last
         )
-    if ahead == "none":
-        log.info("nothing left to do: %d steps are done", start)
 
 
 def _run(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from cyclegan_ms.data.formats import check_megapixels
+from cyclegan_ms.data.formats import FILMS, check_megapixels
 from cyclegan_ms.errors import UserError
 from cyclegan_ms.files import atomic_path
 from cyclegan_ms.translate.pictures import Picture, in_a_row, split_alpha
@@ -22,8 +22,6 @@ __all__ = ["FILM", "Film", "is_film", "require_av", "translate_film"]
 
 FILM = ".mp4"
 """Ending of translated films."""
-
-_ENDINGS = {FILM, ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg"}
 
 _SOUND = {"aac", "mp3", "ac3", "eac3", "alac", "flac", "opus"}
 """Kinds of sound that an MP4 file holds; others become AAC."""
@@ -54,7 +52,7 @@ class _Stopped(Exception):
 
 def is_film(path) -> bool:
     """Return whether a name has a film's ending."""
-    return Path(path).suffix.lower() in _ENDINGS
+    return Path(path).suffix.lower() in FILMS
 
 
 def require_av() -> None:
@@ -122,6 +120,8 @@ def translate_film(
     except StopIteration:
         raise OSError("holds no frame that can be read") from None
     except av.FFmpegError as error:
+        if isinstance(error, av.InvalidDataError):
+            raise OSError("no film, or damaged or cut off") from error
         raise OSError(f"{error.strerror or error}, in reading or writing a film") from error
     return film
 

@@ -162,10 +162,14 @@ def _plan(sources, output, options):
         )
     existing = [target for target in targets if os.path.lexists(target)]
     if existing and not options.skip_existing:
+        if len(jobs) == 1:
+            raise UserError(
+                f"--output: {shown(existing[0])} exists already; choose another, nothing is "
+                f"overwritten"
+            )
         raise UserError(
-            f"{len(existing)} output files exist already, such as {shown(existing[0])};\n"
-            f"--skip_existing leaves them out; else choose an empty --output: nothing is "
-            f"overwritten"
+            f"--output: {len(existing)} of its files exist already, such as {shown(existing[0])};\n"
+            f"--skip_existing leaves them out; else choose an empty folder: nothing is overwritten"
         )
     check_writable(output)
     if options.page:

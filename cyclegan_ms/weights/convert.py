@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 import mindspore as ms
 from mindspore import nn
@@ -366,7 +366,9 @@ def export_pytorch(checkpoint, path) -> GeneratorSpec:
     ending = path.suffix.lower()
     if ending == ".safetensors":
         with atomic_path(path) as temporary:
-            save_file(values, temporary, note)
+            temporary.write_bytes(
+                save(values, note)
+            )  # `save_file` makes files for their owner alone
     elif ending in (".pth", ".pt"):
         try:
             import torch
