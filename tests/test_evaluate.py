@@ -412,7 +412,7 @@ def test_a_poor_judge_is_called_one(evaluated):
     for right, said in ((0.5, True), (0.74, True), (0.76, False)):
         judged = {**report, "classifier": {**report["classifier"], "held_out_accuracy": right}}
         assert ("what it takes translations for says nothing" in markdown(judged)) == said
-    assert "With fewer than 50 test images they say little." in markdown(report)
+    assert "Only 4 test images: with fewer than 50 these numbers say little." in markdown(report)
 
 
 def test_generators_of_other_runs(finished, tmp_path):
@@ -489,7 +489,7 @@ def test_the_page_without_any(finished, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(finished[2], run)
     (run / "evaluation.jsonl").write_text("")
-    write_page(run, read_metrics(run / "metrics.jsonl"), [], Status(4, 28, 9.0), {})
+    write_page(run, read_metrics(run / "metrics.jsonl"), [], Status(28, 4, 4, 28, 9.0), {})
     assert "Metrics of test images" not in (run / "index.html").read_text()
 
 

@@ -140,7 +140,7 @@ def _page(report, cases):
             shown_cases = [_case(case) for case in chosen]
             groups.append({"direction": direction, "word": word, "cases": shown_cases})
     return render(
-        "report.html", title=f"Evaluation of {report['checkpoint']}", columns=list(columns),
+        "report.html", title=f"Evaluation of {Path(report['checkpoint']).name}", columns=list(columns),
         rows=rows, notes=notes(report), groups=groups,
     )  # fmt: skip
 
