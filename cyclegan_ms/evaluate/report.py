@@ -139,10 +139,9 @@ def _page(report, cases):
         for word, chosen in (("best", ranked[:some]), ("worst", ranked[::-1][:some])):
             shown_cases = [_case(case) for case in chosen]
             groups.append({"direction": direction, "word": word, "cases": shown_cases})
-    return render(
-        "report.html", title=f"Evaluation of {Path(report['checkpoint']).name}", columns=list(columns),
-        rows=rows, notes=notes(report), groups=groups,
-    )  # fmt: skip
+    title = f"Evaluation of {Path(report['checkpoint']).name}"
+    texts = {"title": title, "columns": list(columns), "rows": rows, "notes": notes(report)}
+    return render("report.html", **texts, groups=groups)
 
 
 def _case(case):
