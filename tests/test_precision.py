@@ -10,7 +10,7 @@ from helpers import generator, tiny
 import mindspore as ms
 from mindspore import nn
 
-from cyclegan_ms.config import DeviceConfig
+from cyclegan_ms.config import DeviceConfig, LossConfig, ModelConfig
 from cyclegan_ms.device import setup_device
 from cyclegan_ms.errors import UserError
 from cyclegan_ms.model.convolutions import Conv2d, Conv2dTranspose
@@ -88,13 +88,21 @@ def test_what_stays_in_float32(amp):
     assert {Conv2d, Conv2dTranspose} <= kept[low]
 
 
-def test_losses_are_those_of_float32_but_for_rounding(images):
+@pytest.mark.parametrize("saturation", [0.0, 10.0])
+def test_losses_are_those_of_float32_but_for_rounding(saturation):
+    """Weights that reach beyond the range, where that is penalised."""
     losses = []
-    for config in (tiny(), replace(tiny(), device=O2)):
+    usual = replace(
+        tiny(), loss=LossConfig(lambda_saturation=saturation),
+        model=ModelConfig(width=4, blocks=1, init_gain=0.5),
+    )  # fmt: skip
+    for config in (usual, replace(usual, device=O2)):
         setup_device("CPU", seed=0)
         model = CycleGAN(build_networks(config.model, 32 * 32), config, [2e-4] * 2)
         real = np.random.default_rng(0).uniform(-1, 1, (2, 1, 3, 32, 32)).astype(np.float32)
         losses.append(np.array(list(model.step(*real).values())))
+    terms = [term.key for term in model.terms]
+    assert all(losses[0][terms.index(key)] > 1 for key in ("sat_a", "sat_b") if saturation)
     assert not np.array_equal(*losses)
     np.testing.assert_allclose(*losses, rtol=1e-2)
 

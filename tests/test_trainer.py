@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,10 +15,11 @@ from PIL import Image
 import mindspore as ms
 from mindspore import nn
 
-from cyclegan_ms.config import load_config
+from cyclegan_ms.config import LossConfig, load_config
 from cyclegan_ms.device import setup_device
 from cyclegan_ms.errors import TrainingStopped, UserError
 from cyclegan_ms.interrupt import StopRequest
+from cyclegan_ms.model.networks import Bounded
 from cyclegan_ms.training import plots, train
 from cyclegan_ms.training.cyclegan import CycleGAN, build_networks
 from cyclegan_ms.training.plots import cycle_grid
@@ -25,6 +27,28 @@ from cyclegan_ms.training.progress import read_metrics
 from cyclegan_ms.training.resume import resume_command
 from cyclegan_ms.training.schedule import Schedule, learning_rates
 from cyclegan_ms.training.steps import EpochRates, adam
+
+
+@pytest.mark.parametrize("gain,rate", [(0.02, 2e-4), (0.5, 1e-2)])
+def test_a_penalty_on_saturation(gain, rate, data_root, tmp_path):
+    """Fresh networks reach no bounds, and train as without it; large weights are pulled back."""
+    real = ms.Tensor(np.random.default_rng(0).uniform(-1, 1, (1, 3, 32, 32)), ms.float32)
+    beyond, trained = [], []
+    for weight in (0.0, 10.0):
+        config = tiny(data_root, max_steps=6, sample_every=0, learning_rate=rate)
+        config = replace(
+            config, loss=LossConfig(lambda_saturation=weight),
+            model=replace(config.model, init_gain=gain),
+        )  # fmt: skip
+        model = train(config, tmp_path / str(weight), progress=False)
+        beyond.append(float(Bounded(model.networks.g_ab)(real)[1]))
+        trained.append(weights(model))
+    row = read_metrics(tmp_path / "10.0" / "metrics.jsonl")[-1]
+    same = all(np.array_equal(it, trained[1][key]) for key, it in trained[0].items())
+    if gain == 0.02:
+        assert same and beyond == [0, 0] and row["sat_a"] == row["sat_b"] == 0
+    else:
+        assert not same and 0 < beyond[1] < 0.8 * beyond[0] and row["sat_a"] > 0
 
 
 def test_the_page_says_that_it_was_stopped(data_root, tmp_path):

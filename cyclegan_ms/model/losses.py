@@ -50,6 +50,8 @@ PANELS = {
     "should keep falling.",
     "features": "The same game as adversarial, played on what an ImageNet network sees in the "
     "pictures.",
+    "saturation": "How far outputs are pressed against black and white, where nothing can be "
+    "learnt any more; it should stay near 0.",
 }
 """What the curves of a panel mean, and what is good, by its title."""
 
@@ -121,6 +123,7 @@ class DirectionLoss(nn.Cell):
     adversarial(fake) + lambda_cycle |rec - real| + lambda_identity lambda_cycle |idt - real|, with
     fake = there(real), rec = back(fake), idt = back(real), L1 norms as means; and with a
     `FeatureDiscriminator` lambda_features times the adversarial loss of its maps, as their mean.
+    With lambda_saturation, that times what `Bounded` generators tell of both calls.
 
     Args:
         there: the generator that translates these images.
@@ -134,6 +137,7 @@ class DirectionLoss(nn.Cell):
         features: the other domain's `FeatureDiscriminator`, if there is one.
         lambda_features: weight of what that says.
         augment: whether `judge` sees fake `augmented` too, as `features` always does.
+        lambda_saturation: above 0 both generators are `Bounded`, and this is the weight of that.
 
     Inputs real (N, C, H, W) in [-1, 1] and, to judge fake `augmented` as drawn, draws (N, 7).
     Outputs the scalar loss, its terms with their weights as a vector in the order of `terms`, and
@@ -152,9 +156,11 @@ class DirectionLoss(nn.Cell):
         features: nn.Cell | None = None,
         lambda_features: float = 1.0,
         augment: bool = True,
+        lambda_saturation: float = 0.0,
     ):
         super().__init__(auto_prefix=False)
         self.there, self.back, self.judge = there, back, judge
+        self.lambda_saturation, self.use_saturation = lambda_saturation, lambda_saturation > 0
         self.adversarial = adversarial
         self.lambda_cycle, self.lambda_identity = lambda_cycle, lambda_identity
         self.use_identity = lambda_identity > 0
@@ -171,13 +177,20 @@ class DirectionLoss(nn.Cell):
         if self.use_identity:
             label = f"identity, generator into {source.upper()}"
             self.terms.append(Term(f"idt_{source}", "idt", "identity", label))
+        if self.use_saturation:
+            label = f"pressed against black and white, {way} and back"
+            self.terms.append(Term(f"sat_{source}", "sat", "saturation", label))
 
     def construct(self, real: ms.Tensor, draws: ms.Tensor | None = None):
-        fake = self.there(real)
-        if self.use_identity:
-            rec, idt = _both(self.back, fake, real)
+        n, beyond, more = real.shape[0], 0.0, 0.0
+        # One call for what comes back and for the identity: quicker, and needs less memory.
+        if self.use_saturation:
+            fake, beyond = self.there(real)
+            made, more = self.back(ops.concat((fake, real)) if self.use_identity else fake)
         else:
-            rec = self.back(fake)
+            fake = self.there(real)
+            made = self.back(ops.concat((fake, real)) if self.use_identity else fake)
+        rec = made[:n] if self.use_identity else made
         seen = _seen(fake, draws if self.augment else None)
         adversarial = self.adversarial.for_generator(self.judge(seen))
         values = (adversarial, self.lambda_cycle * _l1(rec, real))
@@ -185,8 +198,11 @@ class DirectionLoss(nn.Cell):
             of_features = self.lambda_features * self._of_features(_seen(fake, draws))
             values = (*values, of_features)  # type: ignore[assignment]
         if self.use_identity:
-            identity = self.lambda_identity * self.lambda_cycle * _l1(idt, real)
+            identity = self.lambda_identity * self.lambda_cycle * _l1(made[n:], real)
             values = (*values, identity)  # type: ignore[assignment]
+        if self.use_saturation:
+            saturation = self.lambda_saturation * (beyond + more)
+            values = (*values, saturation)  # type: ignore[assignment]
         terms = ops.stack(values)
         return terms.sum(), ops.stop_gradient(terms), ops.stop_gradient(fake)
 
@@ -214,6 +230,7 @@ class GeneratorLoss(nn.Cell):
         features_b: `FeatureDiscriminator` of B, or None.
         lambda_features: weight of what those say.
         augment: whether d_a and d_b see images `augmented` too, as feature discriminators do.
+        lambda_saturation: see `DirectionLoss`.
 
     Inputs real_a (N, C_a, H, W), real_b (N, C_b, H, W) in [-1, 1] and perhaps draws for what
     discriminators of A and of B see. Outputs the scalar loss, its terms with their weights as one
@@ -234,16 +251,16 @@ class GeneratorLoss(nn.Cell):
         features_b: nn.Cell | None = None,
         lambda_features: float = 1.0,
         augment: bool = True,
+        lambda_saturation: float = 0.0,
     ):
         super().__init__(auto_prefix=False)
+        more = (lambda_features, augment, lambda_saturation)
         self.of_a = DirectionLoss(
-            g_ab, g_ba, d_b, adversarial, lambda_a, lambda_identity, "a", features_b,
-            lambda_features, augment,
-        )  # fmt: skip
+            g_ab, g_ba, d_b, adversarial, lambda_a, lambda_identity, "a", features_b, *more
+        )
         self.of_b = DirectionLoss(
-            g_ba, g_ab, d_a, adversarial, lambda_b, lambda_identity, "b", features_a,
-            lambda_features, augment,
-        )  # fmt: skip
+            g_ba, g_ab, d_a, adversarial, lambda_b, lambda_identity, "b", features_a, *more
+        )
         pairs = zip(self.of_a.terms, self.of_b.terms)
         self.terms = [term for pair in pairs for term in pair]
 

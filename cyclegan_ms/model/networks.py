@@ -5,13 +5,13 @@ Layers are listed in the order of the published PyTorch reference, so that param
 """
 
 import mindspore as ms
-from mindspore import nn
+from mindspore import nn, ops
 from mindspore.common.initializer import Normal
 
 from cyclegan_ms.model.convolutions import Conv2d, Conv2dTranspose, ResizeConv2d
 from cyclegan_ms.model.layers import Fork, InstanceNorm, Join, Layer, ReLU, Tanh
 
-__all__ = ["UPSAMPLE", "PatchGANDiscriminator", "ResNetGenerator", "ResidualBlock"]
+__all__ = ["UPSAMPLE", "Bounded", "PatchGANDiscriminator", "ResNetGenerator", "ResidualBlock"]
 
 
 def _start(gain, normalised=True):
@@ -117,15 +117,39 @@ class ResNetGenerator(nn.Cell):
             ReLU(),
             nn.ReflectionPad2d(3),
             _conv(w, out_channels, 7, gain=gain, normalised=False),  # (N, out_channels, H, W)
-            Tanh(),
         )
+        self.tanh = Tanh()
 
     def parts(self) -> list[nn.Cell]:
         """List the cells in the order they are applied."""
-        return list(self.model)
+        return [*self.model, self.tanh]
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
-        return self.model(x)
+        return self.tanh(self.model(x))
+
+
+class Bounded(nn.Cell):
+    """A generator that also tells how far its outputs are pressed against their bounds.
+
+    Where values before the tanh are large, it has no gradient: a black or white blot cannot be
+    trained away any more. Instance normalisation makes such blots attractive, for a spike rules the
+    statistics of all other pixels (Karras et al. 2020, section 2).
+
+    Args:
+        generator: a `ResNetGenerator`, whose weights this shares.
+
+    Input as the generator's. Outputs its output, and mean(max(0, |z| - 3)^2) / 2 of the values z
+    before the tanh, whose tanh is 0.995 at 3.
+    """
+
+    def __init__(self, generator: ResNetGenerator):
+        super().__init__(auto_prefix=False)
+        self.model, self.tanh = generator.model, generator.tanh
+
+    def construct(self, x: ms.Tensor):
+        z = self.model(x)
+        beyond = ops.relu(ops.abs(z.astype(ms.float32)) - 3.0)
+        return self.tanh(z), 0.5 * (beyond * beyond).mean()
 
 
 class PatchGANDiscriminator(nn.Cell):

@@ -18,6 +18,7 @@ from cyclegan_ms.model.feature_discriminator import FeatureDiscriminator, PowerI
 from cyclegan_ms.model.image_pool import ImagePool
 from cyclegan_ms.model.kernels import kind_of
 from cyclegan_ms.model.losses import ADVERSARIAL, DiscriminatorLoss, GeneratorLoss
+from cyclegan_ms.model.networks import Bounded
 from cyclegan_ms.model.operators import for_pictures
 from cyclegan_ms.model.spec import GeneratorSpec, build_discriminator
 from cyclegan_ms.training.steps import (
@@ -146,10 +147,12 @@ class CycleGAN:
         self.device = device or Device()
         train, amp = config.train, config.device.amp
         # Not the feature discriminators, whose features are float32.
-        usual = {name: in_precision(getattr(networks, name), amp) for name in _USUAL}
-        n = replace(networks, **usual)
-        adversarial = ADVERSARIAL[config.loss.gan]()
         loss = config.loss
+        usual = {name: getattr(networks, name) for name in _USUAL}
+        if loss.lambda_saturation:
+            usual |= {name: Bounded(usual[name]) for name in ("g_ab", "g_ba")}
+        n = replace(networks, **{name: in_precision(cell, amp) for name, cell in usual.items()})
+        adversarial = ADVERSARIAL[loss.gan]()
         weights = (loss.lambda_a, loss.lambda_b, loss.lambda_identity)
         judged: dict = {
             "features_a": n.features_a,
@@ -158,8 +161,9 @@ class CycleGAN:
             "augment": loss.diff_augment,
         }
         self.generator_loss = GeneratorLoss(
-            n.g_ab, n.g_ba, n.d_a, n.d_b, adversarial, *weights, **judged
-        )
+            n.g_ab, n.g_ba, n.d_a, n.d_b, adversarial, *weights, **judged,
+            lambda_saturation=loss.lambda_saturation,
+        )  # fmt: skip
         tutorial = config.model.variant == "tutorial"
         # The notebook halves the discriminator loss that it prints, not the one it minimises.
         weight = 1.0 if tutorial else 0.5
