@@ -46,7 +46,7 @@ def test_a_perfect_cycle(images):
     real = images()[0]
     values = image_metrics(Translation(real, real, real, real))
     expected = {"cycle_l1": 0, "psnr": 100, "ssim": 1, "idt_l1": 0}
-    expected |= {"correlation": 1, "inverted": 0}
+    expected |= {"correlation": 1, "inverted": 0, "blots": 0}
     assert values == pytest.approx(expected)
 
 
@@ -79,6 +79,19 @@ def test_another_hue_is_no_inversion():
     assert np.corrcoef(red.ravel(), blue.ravel())[0, 1] < -0.2
     assert correlation(red, blue) == pytest.approx(1)
     assert correlation(red, -blue) == pytest.approx(-1)
+
+
+@pytest.mark.parametrize(
+    "was,becomes,counts",
+    [(0, 255, True), (100, 255, True), (240, 255, False), (100, 0, True), (20, 0, False),
+     (100, 250, False)],
+)  # fmt: skip
+def test_blots(was, becomes, counts):
+    """A quarter of an image; where only one band is at its end, it is a colour and no blot."""
+    real, fake = flat(was), flat(128)
+    fake[:, :8, :8] = becomes / 127.5 - 1
+    fake[2, 8:] = -1
+    assert image_metrics(Translation(real, fake, real))["blots"] == counts / 4
 
 
 def test_inversion_rate(images):

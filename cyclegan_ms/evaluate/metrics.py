@@ -27,6 +27,10 @@ INVERTED = -0.2
 """Correlation of brightness with the original, below which a translation counts as inverted."""
 
 
+_PURE, _NEAR = 0.99, 0.8
+"""Value of all bands, from which a pixel is pure white, and nearly white; black likewise."""
+
+
 @dataclass(frozen=True)
 class Metric:
     """A number that an evaluation reports."""
@@ -130,6 +134,12 @@ def _ssim(it):
     return float(value)
 
 
+def _blots(it):
+    black = (it.fake.max(axis=0) < -_PURE) & (it.real.max(axis=0) > -_NEAR)
+    white = (it.fake.min(axis=0) > _PURE) & (it.real.min(axis=0) < _NEAR)
+    return float((black | white).mean())
+
+
 IMAGE_METRICS: dict[Metric, Callable[[Translation], float | None]] = {
     Metric(
         "cycle_l1", "cycle L1, of [-1, 1]", ".3f", "less",
@@ -159,6 +169,11 @@ IMAGE_METRICS: dict[Metric, Callable[[Translation], float | None]] = {
         f"Share of translations whose brightness correlates with the original's below {INVERTED}: "
         f"negatives, a known dead end of training.", 100,
     ): lambda it: float(correlation(it.real, it.fake) < INVERTED),
+    Metric(
+        "blots", "blots, % of pixels", ".2f", "less",
+        "Share of a translation's pixels that are pure black or white and were not nearly so "
+        "before. loss.lambda_saturation trains them away.", 100,
+    ): _blots,
 }  # fmt: skip
 """The metrics of one image, and how each is computed; None where it does not exist."""
 
