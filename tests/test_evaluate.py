@@ -469,6 +469,7 @@ def test_the_page_shows_them(finished):
         "cycle SSIM": lambda row: f"{row['ssim']:.3f}",
         "identity L1, by the other generator": lambda row: f"{row['idt_l1']:.3f}",
         "inverted, %": lambda row: f"{100 * row['inverted']:.1f}",
+        "blots, % of pixels": lambda row: f"{100 * row['blots']:.2f}",
         "distance of patches to the target&#39;s": lambda row: f"{row['patch_distance']:.3f}",
         "recognised as the target, %": lambda row: f"{100 * row['recognised']:.1f}",
         "KID x 1000": lambda row: f"{1000 * row['kid']:.3g}",

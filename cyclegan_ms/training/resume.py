@@ -45,7 +45,7 @@ def check_run_folder(output, resume: bool = False) -> None:
 
 def _is_unused(output):
     """Return whether a folder holds nothing, or what a training makes before its first state."""
-    made = {"config.yaml", "metrics.jsonl", "samples", "checkpoints", "tensorboard"}
+    made = {"config.yaml", "metrics.jsonl", "index.html", "samples", "checkpoints", "tensorboard"}
     found = {path.name for path in output.iterdir() if path.name != ".lock"}
     kept = [path for name in ("samples", "checkpoints") for path in (output / name).glob("[!.]*")]
     return not found or ({"config.yaml", "checkpoints"} <= found <= made and not kept)
