@@ -15,7 +15,7 @@ def main() -> int:
         name = sys.argv[1].removeprefix("cyclegan-").replace("-", "_")
         if name in COMMANDS:
             return getattr(cli, name)(sys.argv[2:])
-        if name not in ("__help", "_h"):
+        if sys.argv[1] not in ("--help", "-h"):
             print(f"error: there is no command {sys.argv[1]}", file=sys.stderr)
             return 2
     print(f"cyclegan_ms {__version__}, CycleGAN on MindSpore. Each command has --help:")

@@ -295,7 +295,7 @@ def _fetch_weights(names, output) -> None:
     for name in names:
         published = GENERATORS[name]
         folder = output or f"data/weights/{published.data_set}"
-        _, spec = fetch_generator(published, folder, sys.stderr.isatty())
+        spec = fetch_generator(published, folder, sys.stderr.isatty())
         print(
             f"ready: {program('infer')} --checkpoint {folder} --direction {spec.name} "
             f"--input PHOTO.jpg --output out"

@@ -85,8 +85,9 @@ def download(source: Download, path, progress: bool = False, unpacked: float = 0
 
 
 def note_source(source: Download, path, folder) -> None:
-    """Note in a folder's SOURCES.txt where a downloaded file came from, its size and checksum."""
-    found = _digest(path, "sha256")
+    """Note in a folder's SOURCES.txt where a file from `download` came from, its size, checksum."""
+    checked = source.checksum and source.checksum.startswith("sha256:")
+    found = source.checksum if checked else _digest(path, "sha256")
     known = "as published" if source.checksum else "none is published to compare with"
     with open(Path(folder, "SOURCES.txt"), "a", encoding="utf-8") as file:
         file.write(

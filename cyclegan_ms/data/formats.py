@@ -115,9 +115,8 @@ def find_images(folder) -> list[Path]:
         kinds = ", ".join(f"{ending} {count}" for ending, count in others.most_common(8))
         advice = "; pip install pillow-heif reads HEIC files" if _HEIC & set(others) else ""
         advice += "; raw files must be developed first" if _RAW & set(others) else ""
-        advice += "; films are translated where they are named themselves" * bool(
-            FILMS & set(others)
-        )
+        films = "; films are translated where they are named themselves"
+        advice += films if FILMS & set(others) else ""
         count = sum(others.values())
         files = "file" if count == 1 else "files"
         log.info("left out %d %s of other types in %s (%s)%s", count, files, folder, kinds, advice)

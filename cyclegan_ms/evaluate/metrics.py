@@ -26,7 +26,6 @@ __all__ = [
 INVERTED = -0.2
 """Correlation of brightness with the original, below which a translation counts as inverted."""
 
-
 _PURE, _NEAR = 0.99, 0.8
 """Value of all bands, from which a pixel is pure white, and nearly white; black likewise."""
 

@@ -106,6 +106,11 @@ def _l1(x, y):
     return ops.abs(x - y).mean()
 
 
+def _made(generator, x, bounded):
+    """Return what a generator makes, and what it tells beside that if it is `Bounded`, or 0."""
+    return generator(x) if bounded else (generator(x), 0.0)
+
+
 def _both(network, x, y):
     """Apply a network to two batches: one call is quicker and needs less memory than two."""
     outputs = network(ops.concat((x, y)))
@@ -182,14 +187,11 @@ class DirectionLoss(nn.Cell):
             self.terms.append(Term(f"sat_{source}", "sat", "saturation", label))
 
     def construct(self, real: ms.Tensor, draws: ms.Tensor | None = None):
-        n, beyond, more = real.shape[0], 0.0, 0.0
+        n = real.shape[0]
+        fake, beyond = _made(self.there, real, self.use_saturation)
         # One call for what comes back and for the identity: quicker, and needs less memory.
-        if self.use_saturation:
-            fake, beyond = self.there(real)
-            made, more = self.back(ops.concat((fake, real)) if self.use_identity else fake)
-        else:
-            fake = self.there(real)
-            made = self.back(ops.concat((fake, real)) if self.use_identity else fake)
+        given = ops.concat((fake, real)) if self.use_identity else fake
+        made, more = _made(self.back, given, self.use_saturation)
         rec = made[:n] if self.use_identity else made
         seen = _seen(fake, draws if self.augment else None)
         adversarial = self.adversarial.for_generator(self.judge(seen))

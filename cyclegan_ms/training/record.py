@@ -291,11 +291,17 @@ class Record:
         seconds = min(schedule.per_epoch * step_s, 60 * self.config.train.state_minutes or math.inf)
         shown = [len(images) for images in self.samples] or [0, 0]
         status = Status(
-            step, schedule.epoch(max(step, 1)), schedule.epochs, schedule.last,
-            self.curves.seconds, resume_command(path) if stopped else "",
-            3 * seconds + 300 if rows else 0.0,
-            self.config.data.domains, shown, self.config.data.crop_size,
-        )  # fmt: skip
+            step=step,
+            epoch=schedule.epoch(max(step, 1)),
+            epochs=schedule.epochs,
+            steps=schedule.last,
+            seconds=self.curves.seconds,
+            way_on=resume_command(path) if stopped else "",
+            patience=3 * seconds + 300 if rows else 0.0,
+            domains=self.config.data.domains,
+            shown=shown,
+            side=self.config.data.crop_size,
+        )
         write_page(path, rows, self.model.terms, status, environment(self.device))
 
 

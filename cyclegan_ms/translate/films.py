@@ -116,7 +116,7 @@ def translate_film(
                 writer.end()
             film.whole = True
     except _Stopped:
-        film.whole = False
+        pass  # `atomic_path` has removed what there was
     except StopIteration:
         raise OSError("holds no frame that can be read") from None
     except av.FFmpegError as error:
@@ -168,22 +168,24 @@ class _Writer:
         if aspect and columns == 1:
             encoder.sample_aspect_ratio = 1 / aspect if self.turns % 2 else aspect
         result.metadata.update(file.metadata)
-        self.sound = {it.index: self._sound(it) for it in file.streams.audio}
+        self.copies, self.encoders = {}, {}  # of sound, by the number of its stream
+        for audio in file.streams.audio:
+            if audio.codec_context.name in _SOUND:
+                self.copies[audio.index] = result.add_stream_from_template(audio)
+            else:
+                film.notes.append(f"its sound ({audio.codec_context.name}) is AAC now")
+                layout = "mono" if audio.channels == 1 else "stereo"
+                self.encoders[audio.index] = result.add_stream(
+                    "aac", rate=audio.rate, layout=layout
+                )
         self._say_losses(opening, upright)
-
-    def _sound(self, audio):
-        if audio.codec_context.name in _SOUND:
-            return self.result.add_stream_from_template(audio)
-        self.film.notes.append(f"its sound ({audio.codec_context.name}) is AAC now")
-        layout = "mono" if audio.channels == 1 else "stereo"
-        return self.result.add_stream("aac", rate=audio.rate, layout=layout)
 
     def _say_losses(self, opening, upright):
         if opening.format.components[0].bits > 8:
             self.film.notes.append("reduced to 8 bits")
         if any(side % 2 for side in upright):
             self.film.notes.append("films have even sides: one row or column less")
-        left = Counter(it.type for it in self.file.streams if it.index not in self.sound)
+        left = Counter(it.type for it in self.file.streams if it.type != "audio")
         left["video"] -= 1
         if +left:
             what = ", ".join(f"{count} of {kind}" for kind, count in (+left).items())
@@ -205,14 +207,13 @@ class _Writer:
             yield waiting
 
     def _copy(self, packet):
-        stream = self.sound[packet.stream.index]
-        if stream.codec_context is None or packet.stream.codec_context.name in _SOUND:
-            if packet.dts is not None:  # else it only ends the stream
-                packet.stream = stream
-                self.result.mux(packet)
-            return
-        for frame in packet.decode():
-            self.result.mux(stream.encode(frame))
+        number = packet.stream.index
+        if number in self.encoders:
+            for frame in packet.decode():
+                self.result.mux(self.encoders[number].encode(frame))
+        elif packet.dts is not None:  # else it only ends the stream
+            packet.stream = self.copies[number]
+            self.result.mux(packet)
 
     def upright(self, frame) -> Image.Image:
         """Return a frame as it is to be seen, as RGB, of the size of the first one."""
@@ -235,7 +236,5 @@ class _Writer:
 
     def end(self) -> None:
         """Write what the encoders still hold."""
-        self.result.mux(self.stream.encode())
-        for stream in self.sound.values():
-            if stream.codec_context is not None and stream.codec_context.is_encoder:
-                self.result.mux(stream.encode())
+        for stream in (self.stream, *self.encoders.values()):
+            self.result.mux(stream.encode())

@@ -366,9 +366,8 @@ def export_pytorch(checkpoint, path) -> GeneratorSpec:
     ending = path.suffix.lower()
     if ending == ".safetensors":
         with atomic_path(path) as temporary:
-            temporary.write_bytes(
-                save(values, note)
-            )  # `save_file` makes files for their owner alone
+            # Not by `save_file`, which makes files for their owner alone.
+            temporary.write_bytes(save(values, note))
     elif ending in (".pth", ".pt"):
         try:
             import torch

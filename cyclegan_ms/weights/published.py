@@ -51,10 +51,8 @@ GENERATORS = {
 """By the authors' names: those of their script download_cyclegan_model.sh."""
 
 
-def fetch_generator(
-    published: Published, folder, progress: bool = False
-) -> tuple[Path, GeneratorSpec]:
-    """Download a generator and convert it; return its file, g_ab.ckpt or g_ba.ckpt in a folder.
+def fetch_generator(published: Published, folder, progress: bool = False) -> GeneratorSpec:
+    """Download a generator and convert it to g_ab.ckpt or g_ba.ckpt; return its description.
 
     Args:
         published: one of `GENERATORS`.
@@ -73,4 +71,4 @@ def fetch_generator(
     save_generator(imported.generator, imported.spec, path)
     note_source(published.file, original, folder)
     original.unlink()
-    return path, imported.spec
+    return imported.spec
