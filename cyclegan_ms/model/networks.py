@@ -128,28 +128,65 @@ class ResNetGenerator(nn.Cell):
         return self.tanh(self.model(x))
 
 
-class Bounded(nn.Cell):
-    """A generator that also tells how far its outputs are pressed against their bounds.
+class _Bound(nn.Cell):
+    """x to itself and mean(max(0, |x| - bound)^2) / 2, which is added up in float32."""
 
-    Where values before the tanh are large, it has no gradient: a black or white blot cannot be
-    trained away any more. Instance normalisation makes such blots attractive, for a spike rules the
-    statistics of all other pixels (Karras et al. 2020, section 2).
+    def __init__(self, bound):
+        super().__init__()
+        self.bound = bound
+        # Not ops.relu or ops.clamp: Graph mode loses a function of its own in a second bprop.
+        self.relu = ops.ReLU()
+
+    def construct(self, x):
+        beyond = self._beyond(x)
+        return x, 0.5 * (beyond * beyond).mean()
+
+    def bprop(self, x, out, dout):
+        # Mixed precision may give the gradients of both outputs different types, and MindSpore
+        # refuses to add those by itself.
+        more = dout[1] * self._beyond(x) / x.size
+        return ((dout[0].astype(ms.float32) + more).astype(x.dtype),)
+
+    def _beyond(self, x):
+        x = x.astype(ms.float32)
+        return self.relu(x - self.bound) - self.relu(-x - self.bound)
+
+
+class Bounded(nn.Cell):
+    """A generator that also tells how far its values are beyond what pictures need.
+
+    A spike rules the statistics by which instance normalisation scales all other pixels, so that
+    generators learn to make one (Karras et al. 2020, section 2). It ends as a black or white blot
+    and cannot be trained away any more, for the tanh has no gradient there.
 
     Args:
         generator: a `ResNetGenerator`, whose weights this shares.
 
-    Input as the generator's. Outputs its output, and mean(max(0, |z| - 3)^2) / 2 of the values z
-    before the tanh, whose tanh is 0.995 at 3.
+    Input as the generator's. Outputs its output, and the sum of mean(max(0, |z| - bound)^2) / 2
+    over z before the tanh, with bound 3, whose tanh is 0.995, and z behind the normalisation of
+    each enlarging layer, with bound 6, in units of its standard deviation.
     """
 
     def __init__(self, generator: ResNetGenerator):
         super().__init__(auto_prefix=False)
-        self.model, self.tanh = generator.model, generator.tanh
+        layers, before = [], None
+        for layer in generator.model:
+            layers.append(layer)
+            if isinstance(before, tuple(UPSAMPLE.values())):
+                layers.append(_Bound(6.0))
+            before = layer
+        self.layers = nn.CellList([*layers, _Bound(3.0)], auto_prefix=False)
+        self.tanh = generator.tanh
 
     def construct(self, x: ms.Tensor):
-        z = self.model(x)
-        beyond = ops.relu(ops.abs(z.astype(ms.float32)) - 3.0)
-        return self.tanh(z), 0.5 * (beyond * beyond).mean()
+        penalty = 0.0
+        for layer in self.layers:
+            if isinstance(layer, _Bound):
+                x, more = layer(x)
+                penalty = penalty + more
+            else:
+                x = layer(x)
+        return self.tanh(x), penalty
 
 
 class PatchGANDiscriminator(nn.Cell):
