@@ -16,7 +16,7 @@ from cyclegan_ms.data.images import from_chw
 from cyclegan_ms.evaluate.distances import kernel_distance
 from cyclegan_ms.evaluate.efficientnet import EfficientNet
 from cyclegan_ms.evaluate.features import FeatureNetwork
-from cyclegan_ms.evaluate.recognition import share_of, telling_classes
+from cyclegan_ms.evaluate.recognition import class_name, share_of, telling_classes
 from cyclegan_ms.files import find_shipped
 from cyclegan_ms.training.cyclegan import build_networks
 from cyclegan_ms.training.evaluation import EpochEvaluation
@@ -62,6 +62,10 @@ def test_which_classes_tell_a_domain():
     assert telling_classes(target, source) == {9: (0.25, 0.05), 5: (0.15, 0.0)}
     assert list(telling_classes(target, np.where(source == 6, 4, source))) == [9, 6, 5]
     assert telling_classes(target, target) == {}
+    # Numbers of the list in ImageNet's 2012 development kit, from 0 on, by synset.
+    assert [class_name(number) for number in (0, 948, 950, 999)] == [
+        "tench", "Granny Smith", "orange", "toilet tissue"
+    ]  # fmt: skip
     assert share_of(np.array([9, 5, 7, 1]), telling_classes(target, source)) == 0.5
 
 

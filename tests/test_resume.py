@@ -166,7 +166,7 @@ def test_longer_training_is_sound_only_while_the_rates_agree(straight, early, tm
         train(config_for(root, epochs=5, decay_epochs=4), early, resume=True)
 
 
-def test_settings_that_would_make_another_training_are_refused(straight, early, tmp_path):
+def test_settings_that_would_make_another_training_are_refused(straight, early, tmp_path, caplog):
     root, _ = straight
     before = load_config(early / "config.yaml")
     for changed, words in (
@@ -180,7 +180,9 @@ def test_settings_that_would_make_another_training_are_refused(straight, early, 
     images = tmp_path / "images"
     shutil.copytree(root, images)
     moved = replace(before, data=replace(before.data, root=str(images)))
-    assert train(moved, early, resume=True).steps_done == 6  # as max_steps: nothing left to do
+    with caplog.at_level("INFO"):
+        assert train(moved, early, resume=True).steps_done == 6
+    assert "nothing left to do: 6 steps are done, and train.max_steps 6 ends there" in caplog.text
     (images / "trainB" / "1.png").rename(images / "trainB" / "other.png")
     with pytest.raises(UserError, match=r"data\.root"):
         train(moved, early, resume=True)

@@ -1,12 +1,14 @@
 """Whether pictures are recognised as of a domain, by a network that never saw the task."""
 
 from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 
 from cyclegan_ms.evaluate.metrics import share_metrics
 
-__all__ = ["LEAST", "METRICS", "TIMES", "share_of", "telling_classes"]
+__all__ = ["LEAST", "METRICS", "TIMES", "class_name", "share_of", "telling_classes"]
 
 LEAST = 0.05
 """Share of a domain's training pictures that a class has to be the first guess for, at least."""
@@ -38,6 +40,17 @@ def telling_classes(target: np.ndarray, source: np.ndarray) -> dict[int, tuple[f
         if share >= LEAST and share >= TIMES * other:
             found[number] = (share, other)
     return found
+
+
+def class_name(number: int) -> str:
+    """Return the English name of a class of ImageNet's 2012 challenge, numbered from 0."""
+    return _names()[number]
+
+
+@cache
+def _names():
+    # WordNet's first word for each class, in the order of its synset's number.
+    return Path(__file__).with_name("imagenet_classes.txt").read_text("utf-8").splitlines()
 
 
 def share_of(guesses: np.ndarray, classes: Iterable[int]) -> float:

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from cyclegan_ms.errors import UserError
+from cyclegan_ms.evaluate.recognition import class_name
 from cyclegan_ms.evaluate.run import CASES, METRICS, Case
 from cyclegan_ms.files import atomic_path, check_writable, shown
 from cyclegan_ms.page import SMALL, render
@@ -87,7 +88,10 @@ def _recognition(found):
     """Say which classes tell a domain, with their shares of target and source."""
     parts = []
     for direction, classes in found["classes"].items():
-        shares = [f"{number} ({of:.0%}, {other:.0%})" for number, (of, other) in classes.items()]
+        shares = [
+            f"{class_name(int(number))} ({of:.0%}, {other:.0%})"
+            for number, (of, other) in classes.items()
+        ]
         parts.append(f"{direction} {', '.join(shares) or 'none, so that nothing can be said'}")
     return (
         f"ImageNet's classes that tell the target domain for {found['network']}, with their shares "

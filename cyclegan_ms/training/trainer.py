@@ -121,7 +121,10 @@ def _train(config, output, resume, progress, stop, on_line):
 
 def _say_plan(config, output, domains, schedule, start):
     if start >= schedule.last:
-        log.info("nothing left to do: %d steps are done", start)
+        train = config.train
+        limited = schedule.last < schedule.per_epoch * train.epochs
+        limit = f"train.max_steps {train.max_steps}" if limited else f"train.epochs {train.epochs}"
+        log.info("nothing left to do: %d steps are done, and %s ends there", start, limit)
         return
     a, b = config.data.domains
     ahead = f"from step {start + 1}" if start else "all"
