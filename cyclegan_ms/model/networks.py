@@ -128,43 +128,41 @@ class ResNetGenerator(nn.Cell):
         return self.tanh(self.model(x))
 
 
-class _Bound(nn.Cell):
-    """x to itself and mean(max(0, |x| - bound)^2) / 2, which is added up in float32."""
+class _Spikes(nn.Cell):
+    """x to itself and half the share of its variance that is in spikes, mean(max(0, q - 4)) / 2.
 
-    def __init__(self, bound):
-        super().__init__()
-        self.bound = bound
-        # Not ops.relu or ops.clamp: Graph mode loses a function of its own in a second bprop.
-        self.relu = ops.ReLU()
+    x (N, C, H, W) is normalised, so that q (N, 1, H, W), the mean of x^2 over channels, is 1 on
+    average.
+    """
 
     def construct(self, x):
-        beyond = self._beyond(x)
-        return x, 0.5 * (beyond * beyond).mean()
+        return x, 0.5 * ops.relu(self._power(x) - 4.0).mean()
 
     def bprop(self, x, out, dout):
+        over = x.astype(ms.float32) * (self._power(x) > 4.0).astype(ms.float32)
         # Mixed precision may give the gradients of both outputs different types, and MindSpore
         # refuses to add those by itself.
-        more = dout[1] * self._beyond(x) / x.size
-        return ((dout[0].astype(ms.float32) + more).astype(x.dtype),)
+        return ((dout[0].astype(ms.float32) + dout[1] * over / x.size).astype(x.dtype),)
 
-    def _beyond(self, x):
+    def _power(self, x):
         x = x.astype(ms.float32)
-        return self.relu(x - self.bound) - self.relu(-x - self.bound)
+        return (x * x).mean(1, keep_dims=True)
 
 
 class Bounded(nn.Cell):
     """A generator that also tells how far its values are beyond what pictures need.
 
     A spike rules the statistics by which instance normalisation scales all other pixels, so that
-    generators learn to make one (Karras et al. 2020, section 2). It ends as a black or white blot
-    and cannot be trained away any more, for the tanh has no gradient there.
+    generators learn to make one (Karras et al. 2020, section 2). It ends as a dark or a bright
+    blot, which cannot be trained away any more where the tanh has no gradient.
 
     Args:
         generator: a `ResNetGenerator`, whose weights this shares.
 
-    Input as the generator's. Outputs its output, and the sum of mean(max(0, |z| - bound)^2) / 2
-    over z before the tanh, with bound 3, whose tanh is 0.995, and z behind the normalisation of
-    each enlarging layer, with bound 6, in units of its standard deviation.
+    Input as the generator's. Outputs its output, and half the sum of mean(max(0, |z| - 3)^2) over
+    the values z before the tanh, whose tanh is 0.995 at 3, and of mean(max(0, q - 4)) over the
+    pixels behind the normalisation of each enlarging layer, q being the mean of their squares over
+    channels, which is 1 on average.
     """
 
     def __init__(self, generator: ResNetGenerator):
@@ -173,20 +171,20 @@ class Bounded(nn.Cell):
         for layer in generator.model:
             layers.append(layer)
             if isinstance(before, tuple(UPSAMPLE.values())):
-                layers.append(_Bound(6.0))
+                layers.append(_Spikes())
             before = layer
-        self.layers = nn.CellList([*layers, _Bound(3.0)], auto_prefix=False)
-        self.tanh = generator.tanh
+        self.layers, self.tanh = nn.CellList(layers, auto_prefix=False), generator.tanh
 
     def construct(self, x: ms.Tensor):
         penalty = 0.0
         for layer in self.layers:
-            if isinstance(layer, _Bound):
+            if isinstance(layer, _Spikes):
                 x, more = layer(x)
                 penalty = penalty + more
             else:
                 x = layer(x)
-        return self.tanh(x), penalty
+        beyond = ops.relu(ops.abs(x.astype(ms.float32)) - 3.0)
+        return self.tanh(x), penalty + 0.5 * (beyond * beyond).mean()
 
 
 class PatchGANDiscriminator(nn.Cell):
