@@ -112,6 +112,13 @@ def _made(generator, x, bounded):
     return generator(x) if bounded else (generator(x), 0.0)
 
 
+def _mean(values):
+    total = 0.0
+    for value in values:
+        total = total + value
+    return total / len(values)
+
+
 def _both(network, x, y):
     """Apply a network to two batches: one call is quicker and needs less memory than two."""
     outputs = network(ops.concat((x, y)))
@@ -198,7 +205,9 @@ class DirectionLoss(nn.Cell):
         adversarial = self.adversarial.for_generator(self.judge(seen))
         values = (adversarial, self.lambda_cycle * _l1(rec, real))
         if self.features is not None:
-            of_features = self.lambda_features * self._of_features(_seen(fake, draws))
+            maps = self.features(_seen(fake, draws))
+            judged = [self.adversarial.for_generator(logits) for logits in maps]
+            of_features = self.lambda_features * _mean(judged)
             values = (*values, of_features)  # type: ignore[assignment]
         if self.use_identity:
             identity = self.lambda_identity * self.lambda_cycle * _l1(made[n:], real)
@@ -208,13 +217,6 @@ class DirectionLoss(nn.Cell):
             values = (*values, saturation)  # type: ignore[assignment]
         terms = ops.stack(values)
         return terms.sum(), ops.stop_gradient(terms), ops.stop_gradient(fake)
-
-    def _of_features(self, fake):
-        maps = self.features(fake)
-        total = 0.0
-        for logits in maps:
-            total = total + self.adversarial.for_generator(logits)
-        return total / len(maps)
 
 
 class GeneratorLoss(nn.Cell):
@@ -353,7 +355,4 @@ class DiscriminatorLoss(nn.Cell):
     def _of_features(self, discriminator, real, fake, draws):
         n = real.shape[0]
         maps = discriminator(ops.concat((_seen(real, draws), _seen(fake, draws))))
-        total = 0.0
-        for logits in maps:
-            total = total + self.adversarial.for_discriminator(logits[:n], logits[n:])
-        return total / len(maps)
+        return _mean([self.adversarial.for_discriminator(it[:n], it[n:]) for it in maps])
