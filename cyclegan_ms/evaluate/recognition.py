@@ -49,7 +49,7 @@ def class_name(number: int) -> str:
 
 @cache
 def _names():
-    # WordNet's first word for each class, in the order of its synset's number.
+    # A word for each class out of its WordNet synset, made unique, in the order of their numbers.
     return Path(__file__).with_name("imagenet_classes.txt").read_text("utf-8").splitlines()
 
 

@@ -128,6 +128,10 @@ class ResNetGenerator(nn.Cell):
         return self.tanh(self.model(x))
 
 
+_POWER = 4.0
+"""Mean square over channels, of normalised values, from which a pixel counts as a spike."""
+
+
 class _Spikes(nn.Cell):
     """x to itself and half the share of its variance that is in spikes, mean(max(0, q - 4)) / 2.
 
@@ -136,10 +140,10 @@ class _Spikes(nn.Cell):
     """
 
     def construct(self, x):
-        return x, 0.5 * ops.relu(self._power(x) - 4.0).mean()
+        return x, 0.5 * ops.relu(self._power(x) - _POWER).mean()
 
     def bprop(self, x, out, dout):
-        over = x.astype(ms.float32) * (self._power(x) > 4.0).astype(ms.float32)
+        over = x.astype(ms.float32) * (self._power(x) > _POWER).astype(ms.float32)
         # Mixed precision may give the gradients of both outputs different types, and MindSpore
         # refuses to add those by itself.
         return ((dout[0].astype(ms.float32) + dout[1] * over / x.size).astype(x.dtype),)
