@@ -113,9 +113,12 @@ def _add_generator(add):
         "--checkpoint",
         required=True,
         help="run folder, or a generator: .ckpt, .onnx, .mindir, PyTorch's .pth, .safetensors; or "
-        "the name of one that comes along",
+        "apple2orange, which comes along",
     )
-    add("--direction", help="a2b, b2a, or by domains, such as apple2orange; a file may have one")
+    add(
+        "--direction",
+        help="a2b, b2a, or by domains, such as apple2orange; not needed with a single generator",
+    )
 
 
 # ---------------------------------------------------------------------------------- training
@@ -219,7 +222,7 @@ def prepare_data(argv=None):
 
     parser = Parser(_called("prepare_data"), description=prepare_data.__doc__)
     add = parser.add_argument
-    sizes = [f"{it} ({known.archive.about or 'small'})" for it, known in prepare.DATA_SETS.items()]
+    sizes = [f"{it} ({known.about})" for it, known in prepare.DATA_SETS.items()]
     add(
         "--name",
         choices=list(prepare.DATA_SETS),
@@ -333,7 +336,8 @@ def infer(argv=None):
         "--tile",
         type=NonNegativeInt,
         default=0,
-        help="process large images in tiles of this size; 0: automatic when memory is short",
+        help="process larger images in tiles of this side; 0: of 512 when memory is short, "
+        "and on a CPU above 5 megapixels",
     )
     add("--batch_size", type=PositiveInt, default=1, help="images of one size at a time")
     formats = ["png", "jpg", "webp", "tif"]
@@ -633,7 +637,7 @@ def benchmark(argv=None):
         nargs="+",
         default=subjects,
         choices=subjects,
-        help="whom to measure beside cyclegan_ms itself (default: all that is installed)",
+        help="whom to measure beside cyclegan_ms itself: all that is installed",
     )
     add("--rounds", type=PositiveInt, default=7, help="turns of each")
     add("--output", default="benchmark.json", help="report to write; the same as .md beside it")

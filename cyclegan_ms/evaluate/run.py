@@ -100,7 +100,8 @@ def measure(there, back, real: np.ndarray) -> tuple[Translation, dict[str, float
 def evaluate(
     run, config: Config | None = None, features=None, steps: int = classifier.STEPS
 ) -> tuple[dict, dict[str, list[Case]]]:
-    """Compute all metrics of a run's generators on all test images, at data.crop_size.
+    """Compute all metrics of a run's generators on all test images, each a square of
+    `test_size` pixels.
 
     Everything is per direction, for the test images of its source domain:
 
@@ -181,7 +182,7 @@ def evaluate(
         "checkpoint": shown(run),
         "epoch": specs[0].epoch,
         "data_root": shown(config.data.root),
-        "image_size": config.data.crop_size,
+        "image_size": config.data.test_size,
         "preprocess": config.data.preprocess,
         "directions": directions,
         "mean": mean_of_directions(directions.values()),

@@ -30,7 +30,7 @@ class GeneratorSpec:
     shared_blocks: bool = False
     """whether the tutorial's one block serves for all (tutorial variant only)"""
     image_size: int = 256
-    """side of the images it was trained on, in pixels"""
+    """shorter side of whole pictures, in pixels, at which they look as those it was trained on"""
     epoch: int = 0
     """number of the epoch that it was trained in"""
     upsample: str = "transposed"
@@ -55,7 +55,7 @@ class GeneratorSpec:
                 field of the same name here.
             direction: a2b or b2a.
             domains: names of the domains A and B.
-            image_size: side of the training images, in pixels.
+            image_size: shorter side of whole pictures, in pixels, as they were in training.
             epoch: number of the epoch that it was trained in.
         """
         channels = (model["channels_a"], model["channels_b"])

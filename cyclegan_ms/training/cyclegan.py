@@ -93,7 +93,7 @@ def generator_spec(
     data = config.data
     ends = [(it.low, it.high) if it else None for it in ranges]
     in_range, out_range = ends if direction == "a2b" else ends[::-1]
-    spec = GeneratorSpec.of(vars(config.model), direction, data.domains, data.crop_size, epoch)
+    spec = GeneratorSpec.of(vars(config.model), direction, data.domains, data.test_size, epoch)
     return replace(
         spec, ema=config.train.ema, resized=data.preprocess != "crop", in_range=in_range,
         out_range=out_range,

@@ -300,7 +300,7 @@ class Record:
             patience=3 * seconds + 300 if rows else 0.0,
             domains=self.config.data.domains,
             shown=shown,
-            side=self.config.data.crop_size,
+            side=max((images.shape[-1] for images in self.samples), default=0),
         )
         write_page(path, rows, self.model.terms, status, environment(self.device))
 

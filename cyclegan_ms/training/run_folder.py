@@ -79,7 +79,7 @@ class RunFolder:
         one_state = 3 * sum(sizes.values()) + pools  # weights and two moments
         one_state += generators if config.train.ema else 0
         kept = epochs // config.train.save_every + bool(config.train.evaluate_every)
-        pictures = epochs * 24 * 3 * config.data.crop_size**2 if config.train.sample_every else 0
+        pictures = epochs * 24 * 3 * config.data.test_size**2 if config.train.sample_every else 0
         states = 1 if state else config.train.keep + 1  # the others are there already
         return states * one_state + (kept + 2) * generators + pictures + 20e6
 
