@@ -14,12 +14,16 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+
+from cyclegan_ms.errors import UserError
 
 __all__ = ["SIZES", "Size", "markdown", "measure"]
 
@@ -58,25 +62,32 @@ LABELS = {
 }
 
 
-def measure(tasks, sizes, subjects, rounds: int, target: str, say=print) -> dict:
-    """Run the benchmark.
+def measure(tasks, sizes, subjects, rounds: int, target: str, say=print) -> Iterator[dict]:
+    """Run the benchmark; yield the report whenever it has more rows.
+
+    One that dies, such as for want of memory, is told of, and the others go on.
 
     Args:
         tasks: of `train`, `infer` and `data`.
         sizes: keys of `SIZES`; batches are for training alone.
         subjects: keys of `LABELS`; the first is what the others are compared with.
         rounds: number of turns that every subject gets.
-        target: the device of this package: auto, Ascend, GPU or CPU.
+        target: the device of this package, Ascend, GPU or CPU; PyTorch takes a GPU too.
         say: called with lines of progress.
 
-    Returns machine, versions and a list of rows, for JSON and `markdown`.
+    A report has machine, versions and a list of rows, for JSON and `markdown`.
     """
-    rows = []
+    report = {"date": date.today().isoformat(), **_machine(subjects, target), "rows": []}
     for task in tasks:
         for size in _sizes(task, sizes):
             able = [s for s in subjects if _can(s, task)]
-            rows += _turns(task, size, able, rounds if task != "data" else 1, target, say)
-    return {"date": date.today().isoformat(), **_machine(subjects), "rows": rows}
+            try:
+                turns = rounds if task != "data" else 1
+                report["rows"] += _turns(task, size, able, turns, target, say)
+            except UserError as error:
+                say(f"left out {task} {size}: {error}")
+            else:
+                yield report
 
 
 def _sizes(task, sizes):
@@ -103,8 +114,11 @@ def _turns(task, size, subjects, rounds, target, say):
             for subject, worker in workers.items():
                 seconds[subject].append(worker.turn())
             say(f"{task} {size}: turn {turn + 1} of {rounds}")
+        peaks = {subject: worker.peak() for subject, worker in workers.items()}
     finally:
-        peaks = {subject: worker.close() for subject, worker in workers.items()}
+        for worker in workers.values():
+            worker.process.kill()
+            worker.process.wait()
     base = seconds[subjects[0]]
     return [
         {
@@ -131,29 +145,30 @@ class _Worker:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             cwd=root, env={**os.environ, "PYTHONPATH": root, "GLOG_v": "3"},
         )  # fmt: skip
+        self.subject = subject
         self.ready = self._read()
 
     def _read(self):
         for line in self.process.stdout:
             if line.startswith("{"):
                 return json.loads(line)
-        raise RuntimeError(f"{self.process.args} ended: status {self.process.wait()}")
+        status = self.process.wait()
+        reason = "killed, perhaps for want of memory" if status == -9 else f"status {status}"
+        raise UserError(f"{LABELS[self.subject]} ended early ({reason})")
 
     def turn(self):
-        self.process.stdin.write("go\n")
-        self.process.stdin.flush()
+        with suppress(BrokenPipeError):  # `_read` says that it has ended
+            self.process.stdin.write("go\n")
+            self.process.stdin.flush()
         return self._read()["seconds"]
 
-    def close(self):
+    def peak(self):
         """End it; return its peak memory in GB."""
-        try:
-            self.process.stdin.close()
-            return self._read()["peak_gb"]
-        finally:
-            self.process.wait()
+        self.process.stdin.close()
+        return self._read()["peak_gb"]
 
 
-def _machine(subjects):
+def _machine(subjects, target):
     packages = {"cyclegan_ms": "mindspore", "pytorch": "torch", "onnxruntime": "onnxruntime"}
     versions = {packages[s]: version(packages[s]) for s in subjects if s in packages}
     name = platform.processor() or platform.machine()
@@ -161,7 +176,8 @@ def _machine(subjects):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         names = [line.split(": ")[1] for line in lines if line.startswith("model name")]
         name = names[0] if names else name
-    return {"machine": f"{name}, {os.cpu_count()} cores", "versions": versions}
+    device = "" if target == "CPU" else f", on its {target}"
+    return {"machine": f"{name}, {os.cpu_count()} cores{device}", "versions": versions}
 
 
 def markdown(report: dict) -> str:

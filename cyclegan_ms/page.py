@@ -1,6 +1,7 @@
 """The pages that this package writes: templates with one style, whole in one file each."""
 
 import html
+import logging
 import os
 from functools import cache
 from pathlib import Path
@@ -8,12 +9,14 @@ from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from cyclegan_ms.files import atomic_path
+from cyclegan_ms.files import atomic_path, shown
 
-__all__ = ["SMALL", "add_link", "is_ours", "render"]
+__all__ = ["SMALL", "add_link", "address_of", "is_ours", "render"]
 
 SMALL = 128
 """Side of pictures below which a page shows their pixels, and does not smooth them."""
+
+log = logging.getLogger(__name__)
 
 _OURS = '<meta name="generator" content="cyclegan_ms">'
 _LINKS = "<!-- links -->"
@@ -41,16 +44,25 @@ def is_ours(path: Path) -> bool:
         return False
 
 
+def address_of(path) -> str:
+    """Return a relative path as an address in a page, whatever characters its name has."""
+    return quote(os.fsencode(Path(path).as_posix()))
+
+
 def add_link(page: Path, target: Path, words: str) -> None:
     """Let a page that has a place for links, such as a run's, lead to another one.
 
-    Nothing happens where there is no such page, or the link is there already.
+    Nothing happens where there is no such page, or the link is there already; one that cannot be
+    written, such as a colleague's, is told of.
     """
     if not is_ours(page):
         return
     text = page.read_text(encoding="utf-8")
-    address = quote(Path(os.path.relpath(target.resolve(), page.resolve().parent)).as_posix())
+    address = address_of(os.path.relpath(target.resolve(), page.resolve().parent))
     if _LINKS in text and f'href="{address}"' not in text:
-        link = f'<a class="button" href="{address}">{html.escape(words)}</a> {_LINKS}'
-        with atomic_path(page) as temporary:
-            temporary.write_text(text.replace(_LINKS, link, 1), encoding="utf-8")
+        link = f'<a class="button" href="{address}">{html.escape(shown(words))}</a> {_LINKS}'
+        try:
+            with atomic_path(page) as temporary:
+                temporary.write_text(text.replace(_LINKS, link, 1), encoding="utf-8")
+        except OSError as error:
+            log.warning("%s gets no link to it: %s", shown(page), error.strerror)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cyclegan_ms.benchmark import markdown
+from cyclegan_ms import cli
+from cyclegan_ms.benchmark import LABELS, markdown, measure
 
 ROOT = Path(__file__).parents[1]
 
@@ -30,6 +31,22 @@ def test_table():
         "| training step | 128 | cyclegan_ms, Graph | 3 |  | 1.2 GB | 11 s |",
         "| training step, batch 4 | 128 | PyTorch twin | 2 | 1.50 | 1.2 GB | 11 s |",
     ]
+
+
+def test_no_other_file_is_overwritten(tmp_path, capsys):
+    (tmp_path / "README.md").write_text("mine")
+    for output, words in (("README.json", "README.md exists"), ("b.md", "must end in .json")):
+        assert cli.benchmark(["--output", str(tmp_path / output)]) == 2
+        assert words in capsys.readouterr().err
+    assert (tmp_path / "README.md").read_text() == "mine"
+
+
+def test_one_that_dies_is_told_of(monkeypatch):
+    monkeypatch.setitem(LABELS, "nobody", "somebody")
+    said = []
+    assert list(measure(["infer"], ["64", "128"], ["nobody"], 1, "CPU", said.append)) == []
+    ended = "somebody ended early (status 1)"
+    assert said == [f"left out infer 64: {ended}", f"left out infer 128: {ended}"]
 
 
 def test_all_subjects_take_turns(tmp_path):

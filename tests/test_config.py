@@ -192,6 +192,7 @@ def test_configuration_needs_no_mindspore():
         ("train:\n  learning_rate:\n", "train.learning_rate has no value"),
         ("data:\n  root: null\n", "data.root has no value"),
         ("train:\n  epochs: 3\ntrain:\n  seed: 1\n", "train is given twice, again in line 3"),
+        ("train:\n  init_from: 2024-02-30\n", "bad.yaml: day is out of range"),
         ("train:\n  epochs: 3\n  epochs: 4\n", "epochs is given twice, again in line 3"),
         ("train:\n  epochs: 3\n".encode("utf-16"), "not text in UTF-8"),
         ("data:\n  domains: [Äpfel, Birnen]\n".encode("latin-1"), "not text in UTF-8"),

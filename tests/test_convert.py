@@ -4,9 +4,11 @@ import argparse
 import json
 import os
 import pickle
+import struct
 import subprocess
 import sys
 import time
+import tracemalloc
 import zipfile
 from collections import OrderedDict
 from dataclasses import replace
@@ -15,6 +17,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import safetensors.numpy
 import torch
 from helpers import GENERATORS, generator, script
 from pytorch_reference import Discriminator, Generator
@@ -98,7 +101,7 @@ def test_views_half_precision_and_safetensors(tmp_path, reference, images):
 
 @pytest.mark.parametrize("ending", ["pth", "safetensors"])
 def test_round_trip_is_exact(ending, tmp_path):
-    spec = GeneratorSpec("b2a", ("cat", "dog"), width=4, blocks=6)
+    spec = GeneratorSpec("b2a", ("cat", "wild dog"), width=4, blocks=6)
     generator = spec.build()
     save_generator(generator, spec, tmp_path / "g.ckpt")
     export_pytorch(tmp_path / "g.ckpt", tmp_path / f"g.{ending}")
@@ -108,7 +111,7 @@ def test_round_trip_is_exact(ending, tmp_path):
     known = None if ending == "safetensors" else "b2a"
     imported = import_generator(tmp_path / f"g.{ending}", known)
     if ending == "safetensors":
-        assert (imported.spec.direction, imported.spec.domains) == ("b2a", ("cat", "dog"))
+        assert (imported.spec.direction, imported.spec.domains) == ("b2a", ("cat", "wild dog"))
     with pytest.raises(UserError, match="nothing is overwritten"):
         export_pytorch(tmp_path / "g.ckpt", tmp_path / f"g.{ending}")
     back = imported.generator
@@ -116,6 +119,45 @@ def test_round_trip_is_exact(ending, tmp_path):
         generator.parameters_and_names(), back.parameters_and_names()
     ):
         assert np.array_equal(before.asnumpy(), after.asnumpy()), name
+
+
+def test_an_ending_in_capitals(tmp_path):
+    """To which MindSpore appends its own."""
+    spec = GeneratorSpec("a2b", ("a", "b"), width=4, blocks=1)
+    save_generator(spec.build(), spec, tmp_path / "G.CKPT")
+    assert [path.name for path in tmp_path.iterdir()] == ["G.CKPT"]
+    assert load_generator(tmp_path / "G.CKPT")[1] == spec
+
+
+def test_a_note_of_version_0_2_is_read(tmp_path):
+    """It had a space between the domains."""
+    tiny = GeneratorSpec("a2b", ("a", "b"), width=4, blocks=1).build()
+    values = {name: p.asnumpy() for name, p in tiny.parameters_and_names()}
+    safetensors.numpy.save_file(
+        values, tmp_path / "g.safetensors", {"direction": "a2b", "domains": "cat dog"}
+    )
+    assert import_generator(tmp_path / "g.safetensors").spec.domains == ("cat", "dog")
+    with pytest.raises(UserError, match="domains are not two different names"):
+        import_generator(tmp_path / "g.safetensors", domains=("horse", "horse"))
+
+
+def test_no_file_makes_room_for_more_than_it_holds(tmp_path):
+    """15 bytes that ask for 500 MB; a stem of width 4000, whose network would have 160 GB."""
+    (tmp_path / "room.pth").write_bytes(b"\x80\x05\x96" + struct.pack("<Q", 500 << 20) + b"abcd")
+    stem = {"model.1.weight": np.zeros((4000, 1, 7, 7), np.float32)}
+    rest = {
+        f"model.{10 + i}.conv_block.1.weight": np.zeros((1, 1, 1, 1), np.float32) for i in range(9)
+    }
+    last = {"model.26.weight": np.zeros((1, 1, 1, 1), np.float32)}
+    safetensors.numpy.save_file(stem | rest | last, tmp_path / "wide.safetensors")
+    tracemalloc.start()
+    with pytest.raises(UserError, match="damaged"):
+        import_generator(tmp_path / "room.pth", "a2b")
+    with pytest.raises(UserError, match="do not fit"):
+        import_generator(tmp_path / "wide.safetensors", "a2b")
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 20e6
 
 
 class Evil:
@@ -511,12 +553,13 @@ def test_a_file_does_not_unfold_to_many_times_itself(tmp_path):
         ({"ema": "much"}, "ema 'much' is not a number from 0 to 1"),
         ({"resized": 1}, "resized is neither true nor false"),
         ({"depth": 3}, "of another version of cyclegan_ms, or damaged"),
+        ([], "of another version of cyclegan_ms, or damaged"),
     ],
 )
 @pytest.mark.parametrize("kind", ["ckpt", "onnx"])
 def test_a_description_is_checked_before_anything_is_built(kind, changed, words, tmp_path):
     spec = GeneratorSpec("a2b", ("a", "b"), width=4, blocks=1)
-    text = json.dumps({**json.loads(spec.to_json()), **changed})
+    text = json.dumps(json.loads(spec.to_json()) | changed if changed else changed)
     path = tmp_path / f"g.{kind}"
     lying = SimpleNamespace(to_json=lambda: text, in_channels=3, out_channels=3, name="a2b")
     if kind == "ckpt":

@@ -22,6 +22,7 @@ from cyclegan_ms.training.cyclegan import generator_spec
 from cyclegan_ms.translate import Translator
 from cyclegan_ms.translate.depth import depth_for
 from cyclegan_ms.translate.folder import Options, plan, translate_files
+from cyclegan_ms.weights.engines import MindSporeEngine
 
 RAMP = np.arange(4096, dtype=np.uint16).reshape(64, 64)
 HOUNSFIELD = np.linspace(-1024, 3071, 64 * 64, dtype=np.float32).reshape(64, 64)
@@ -91,6 +92,7 @@ def test_what_is_no_number_and_what_lies_beyond(caplog):
         (-1024, 3071, True, (-1024, 3071)),
         (-0.5, 0.25, False, (-0.5, 0.5)),
         (-7, -7, True, (-7, -6)),
+        (-1e38, -1e38, False, (-1e38, -1e38 * (1 - 1e-6))),  # so large that 1 more is the same
     ],
 )
 def test_usual_ranges(lowest, highest, whole, expected):
@@ -457,7 +459,13 @@ def test_arrays_and_images_of_any_depth():
     assert np.array_equal(translator(batch), batch)
     image = translator(Image.fromarray(RAMP))
     assert image.mode.startswith("I;16") and np.array_equal(np.asarray(image), RAMP)
+    colours = GeneratorSpec("a2b", ("a", "b"), width=4, blocks=1)
+    colourful = Translator(MindSporeEngine(colours.build(), colours))
+    image = colourful(Image.fromarray(RAMP))  # Pillow has no colours of 16 bits
+    assert image.mode == "RGB" and image.size == (64, 64)
     many = np.arange(20 * 24 * 7, dtype=np.uint16).reshape(20, 24, 7)
+    with pytest.raises(ValueError, match="7 bands are no image"):
+        Translator(Same(7))(Image.fromarray(RAMP))
     assert np.array_equal(Translator(Same(7))(many), many)
     signed = Translator(Same(in_range=(-1024, 3071)))
     assert np.allclose(signed(HOUNSFIELD), HOUNSFIELD, atol=1e-2)

@@ -79,6 +79,9 @@ def test_images_are_counted_and_graphs_are_bounded(exported, rng):
     for batch in batches * 3:
         engine(batch)
     assert compiled == [(3, 3, 8, 8), (3, 3, 8, 12)] * 2  # from the sixth image on; never the third
+    engine.LARGEST = engine.spec.width * 3 * 8 * 8 - 1  # too large as a whole
+    engine(batches[0])
+    assert len(compiled) == 4
 
 
 @pytest.mark.parametrize("name", ["paper-3to1", "tutorial-1to3"])

@@ -327,6 +327,25 @@ def found(path):
         return dpi, xmp, text, image.info.get("compression")
 
 
+def test_a_number_in_place_of_xmp_makes_no_room(tmp_path):
+    """It would be so many zeros."""
+    tags = ImageFileDirectory_v2()
+    tags.tagtype[700], tags[700], tags[274] = 4, 50_000_000, 1
+    draw(tmp_path / "in" / "a.tif", tiffinfo=tags)
+    run(tmp_path / "in", tmp_path / "out")
+    assert (tmp_path / "out" / "a.tif").stat().st_size < 100_000
+
+
+def test_pictures_of_bytes_as_arrays(tmp_path):
+    draw(tmp_path / "in" / "a.png")
+    with Image.open(tmp_path / "in" / "a.png") as image:
+        expected = 255 - np.asarray(image.convert("RGB"))
+    jobs = plan(tmp_path / "in" / "a.png", tmp_path / "a.npy", Options())
+    result = translate_files(Translator(Negative()), jobs, Options())
+    assert not result.failed
+    assert np.array_equal(np.load(tmp_path / "a.npy"), expected)
+
+
 def test_resolution_xmp_and_texts_pass_through(tmp_path):
     texts = PngInfo()
     texts.add_itxt("XML:com.adobe.xmp", XMP.decode())

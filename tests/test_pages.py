@@ -1,5 +1,6 @@
 """Pages in a browser: what is clicked, dragged and typed, narrow and wide, light and dark."""
 
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,7 @@ from PIL import Image
 from cyclegan_ms.config import Config, save_config
 from cyclegan_ms.errors import UserError
 from cyclegan_ms.model.losses import PANELS, Term
-from cyclegan_ms.page import add_link
+from cyclegan_ms.page import add_link, render
 from cyclegan_ms.training.page import Status, write_page
 from cyclegan_ms.training.plots import cycle_grid
 from cyclegan_ms.translate import Translator
@@ -204,6 +205,41 @@ def test_a_page_of_translations(pictures, tmp_path, opened):
     assert cards.count() == 1 and page.locator("#count").inner_text() == "1 of 4 pictures"
     page.locator("figure a").click()
     assert page.url.endswith("/out/wide.jpg")
+
+
+def test_a_second_folder_joins_the_first(pictures, tmp_path, opened):
+    other = tmp_path / "other"
+    other.mkdir()
+    Image.new("RGB", (40, 40), "lime").save(other / "lime.png")
+    translated(other, tmp_path / "out")
+    page = opened(translated(pictures, tmp_path / "out"))
+    texts = [text.split(" ")[0] for text in page.locator("figcaption").all_inner_texts()]
+    assert texts == ["clear.png", "deep.tif", "sub", "wide.jpg", "lime.png"]
+
+
+def test_a_name_that_is_no_text(tmp_path):
+    """Latin-1, from an old disk."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    Image.new("RGB", (40, 40), "red").save(folder / "a.png")
+    (folder / "a.png").rename(folder / os.fsdecode(b"x\xe9.png"))
+    page = translated(folder, tmp_path / "out").read_text(encoding="utf-8")
+    assert "x%E9.png" in page and r"x\\xe9.png" in page
+
+
+def test_a_page_that_is_not_ours_to_write_gets_no_link(tmp_path, caplog, monkeypatch):
+    page = tmp_path / "index.html"
+    page.write_text(render("translations.html", title="", cards=[], failed={}, facts=[], first=1))
+    before = page.read_text()
+
+    def refuse(source, target):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "replace", refuse)
+    page.write_text(before + "<!-- links -->")
+    add_link(page, tmp_path / "report.html", "evaluation")
+    assert page.read_text() == before + "<!-- links -->"
+    assert "gets no link to it: Permission denied" in caplog.text
 
 
 def test_pictures_of_before_stay_on_the_page(pictures, tmp_path, opened):

@@ -18,6 +18,7 @@ from cyclegan_ms import cli
 from cyclegan_ms.data.prepare import DATA_SETS, DataSet, prepare_data_set, unpack
 from cyclegan_ms.download import Download, download
 from cyclegan_ms.errors import UserError
+from cyclegan_ms.files import hold_file
 from cyclegan_ms.translate import Translator
 from cyclegan_ms.weights.published import GENERATORS, fetch_generator
 
@@ -47,7 +48,10 @@ class Handler(BaseHTTPRequestHandler):
             return
         start = int(asked[len("bytes=") : -1]) if asked and server.ranges else 0
         if start >= len(server.body) > 0:
-            self.send_error(416)
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{len(server.body)}")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
             return
         body = server.body[start:]
         self.send_response(206 if start else 200)
@@ -118,6 +122,16 @@ def test_the_tutorials_archive_gives_its_mindrecord_file(server, tmp_path):
     assert root.is_file() and root.with_name(f"{name}.db").is_file()
     noted = (tmp_path / "data" / "SOURCES.txt").read_text()
     assert f"{digest(server.body)} (none is published to compare with)" in noted
+
+
+def test_more_is_kept_than_there_is(server, tmp_path):
+    """The server has a shorter file by now: what was kept is not a part of it."""
+    server.body = b"new"
+    (tmp_path / "x.zip.part").write_bytes(b"old and long")
+    with pytest.raises(UserError, match="of another file, and removed"):
+        download(Download(server.url), tmp_path / "x.zip")
+    download(Download(server.url), tmp_path / "x.zip")
+    assert (tmp_path / "x.zip").read_bytes() == b"new"
 
 
 def test_an_interrupted_download_continues(server, tmp_path):
@@ -239,6 +253,23 @@ def test_weights_are_fetched_and_translate(server, weights, tmp_path, capsys, mo
         Translator(folder)
     with pytest.raises(UserError, match="exists already"):
         fetch_generator(horses, folder)
+
+
+def test_what_is_no_generator_is_not_kept(server, tmp_path):
+    """Such as the page of a network that wants a password first."""
+    server.body = b"<html>please log in</html>"
+    horses = replace(GENERATORS["horse2zebra"], file=Download(server.url))
+    with pytest.raises(UserError, match="what came is no generator; removed, try again"):
+        fetch_generator(horses, tmp_path / "w")
+    assert not (tmp_path / "w").exists() or list((tmp_path / "w").iterdir()) == []
+
+
+def test_a_place_has_one_owner(server, fruit, tmp_path):
+    server.body = fruit
+    data_set = DataSet(("apple", "orange"), published(server))
+    with hold_file(tmp_path / "fruit"), pytest.raises(UserError, match="in use by process"):
+        prepare_data_set(data_set, tmp_path / "fruit")
+    assert server.asked == []
 
 
 def test_mistakes_with_weights(capsys):

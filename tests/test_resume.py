@@ -407,17 +407,31 @@ def test_states_at_the_end_of_epochs_only(straight, tmp_path):
     assert states == [f"step_{step:08d}" for step in (3, 6)]
 
 
+def test_copies_of_states_stay(tmp_path):
+    for step in (1, 2):
+        save_state(TrainingState({}, {"step": step}), tmp_path, keep=1)
+        shutil.copytree(tmp_path / f"step_{step:08d}", tmp_path / f"step_{step:08d}_good")
+    save_state(TrainingState({}, {"step": 3}), tmp_path, keep=1)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "step_00000001_good", "step_00000002_good", "step_00000003", "latest",
+    }  # fmt: skip
+    assert load_state(tmp_path).facts["step"] == 3
+
+
 def test_lost_metrics_and_leftovers_do_not_disturb(early, go_on):
     """As after a power failure: lines lost, half-written files about."""
     metrics = early / "metrics.jsonl"
     metrics.write_bytes(metrics.read_bytes()[:-20])
     (early / "samples" / ".epoch_0001.99.tmp.png").write_text("half")
     (early / "checkpoints" / ".step_00000002.tmp").mkdir()
+    theirs = early / "translated" / ".1f.tmp.mp4"  # of a translation that goes on
+    theirs.parent.mkdir()
+    theirs.write_text("half")
     said = go_on(early)
     assert "lines are missing" in said
     assert "could not be made" not in said
     assert [row["step"] for row in contents(early)[1]] == [2, 3, 4, 8, 9, 10, 12]
-    assert not list(early.rglob(".*"))
+    assert list(early.rglob(".*")) == [theirs]
 
 
 def test_dry_run_of_a_resume_checks_the_changes(straight, early):

@@ -15,7 +15,7 @@ from cyclegan_ms.errors import UserError
 from cyclegan_ms.training import train
 from cyclegan_ms.training.cyclegan import build_networks
 from cyclegan_ms.training.start import read_start
-from cyclegan_ms.training.state import load_state
+from cyclegan_ms.training.state import TrainingState, load_state, save_state
 from cyclegan_ms.translate import Translator
 from cyclegan_ms.weights.checkpoint import load_generator
 
@@ -71,6 +71,18 @@ def test_a_run_with_its_discriminators(run, root, caplog):
     assert caplog.messages == [
         f"starting from {run}: g_ab of epoch 1, g_ba of epoch 1, discriminators of step 3"
     ]
+
+
+def test_all_discriminators_of_a_state_are_taken(run, root, tmp_path):
+    """Those on features too."""
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    value = np.ones(3, np.float32)
+    arrays = {"d_a/x": value, "features_b/y": 2 * value, "g_ab/z": value}
+    save_state(TrainingState(arrays, {"step": 9}), copy / "checkpoints", keep=1)
+    found = read_start(configured(root, copy)).networks
+    assert list(found["d_a"]) == ["x"] and np.array_equal(found["features_b"]["y"], 2 * value)
+    assert "z" not in found["g_ab"]
 
 
 def test_a_kept_epoch_and_a_single_file_and_what_is_fresh(run, root, tmp_path, caplog):

@@ -26,6 +26,7 @@ from cyclegan_ms.training.plots import cycle_grid
 from cyclegan_ms.training.progress import read_metrics
 from cyclegan_ms.training.resume import resume_command
 from cyclegan_ms.training.schedule import Schedule, learning_rates
+from cyclegan_ms.training.state import load_state
 from cyclegan_ms.training.steps import EpochRates, adam
 
 
@@ -50,6 +51,24 @@ def test_a_penalty_on_saturation(gain, rate, data_root, tmp_path):
         assert max(beyond) < 0.05 and max(row["sat_a"], row["sat_b"]) < 1
     else:
         assert not same and 0 < beyond[1] < 0.8 * beyond[0] and row["sat_a"] > 0
+
+
+def test_images_that_vanish_cost_nothing(data_root, tmp_path):
+    """As when a disk is unplugged: what was done is saved, and goes on once it is back."""
+    config, run = tiny(data_root, epochs=400, sample_every=0, state_minutes=1e3), tmp_path / "run"
+    folder, gone = data_root / "trainA", data_root / "gone"
+
+    def unplug(row):
+        if folder.exists():
+            folder.rename(gone)
+
+    with pytest.raises(TrainingStopped, match=r"(?s)none of its images.*All of step") as error:
+        train(config, run, progress=False, on_line=unplug)
+    step = load_state(run / "checkpoints").facts["step"]
+    assert f"All of step {step} is saved; go on with\n{resume_command(run)}" in str(error.value)
+    gone.rename(folder)
+    longer = replace(config, train=replace(config.train, max_steps=step + 2))
+    assert train(longer, run, resume=True, progress=False).steps_done == step + 2
 
 
 def test_the_page_says_that_it_was_stopped(data_root, tmp_path):
@@ -88,6 +107,8 @@ def test_the_schedule_of_a_large_training():
     assert schedule.rate(10_000_001) == 2e-4 * (1 - 1 / 101)
     assert schedule.rate(20_000_000) == 2e-4 * (1 - 100 / 101)
     assert Schedule.of(tiny(max_steps=7), 100_000, 1).last == 7
+    with pytest.raises(UserError, match="2200000000 steps are more than can be counted"):
+        Schedule.of(tiny(epochs=22_000), 100_000, 1)
 
 
 def test_rates_are_those_of_a_list_of_all_steps(mode):
@@ -272,6 +293,8 @@ def test_max_steps_ends_early_and_complete(finished, tmp_path):
     assert lines == read_metrics(tmp_path / "early" / "metrics.jsonl")
     assert (tmp_path / "early" / "g_ab.ckpt").is_file()
     assert (tmp_path / "early" / "samples" / "epoch_0002.png").is_file()
+    train(early, tmp_path / "early", resume=True)  # nothing is left to do, and nothing is lost
+    assert lines == read_metrics(tmp_path / "early" / "metrics.jsonl")
 
 
 def test_nothing_is_overwritten(finished):

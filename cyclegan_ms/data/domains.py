@@ -366,6 +366,7 @@ def load_readable(domain: Domain, index: int, broken: dict[int, int], number: in
     Raises:
         UserError: no image of the domain can be read any more.
     """
+    added = []
     for offset in range(len(domain)):
         place = (index + offset) % len(domain)
         if broken.get(place, number + 1) <= number:
@@ -376,7 +377,10 @@ def load_readable(domain: Domain, index: int, broken: dict[int, int], number: in
             with _reporting:
                 if place not in broken:
                     _warn_skipped(domain.where(place), error)
+                    added.append(place)
                 broken[place] = min(number, broken.get(place, number))
+    for place in added:  # the folder is gone, not each of its images: they may come back
+        broken.pop(place, None)
     raise UserError(f"{domain.where(0).parent}: none of its images can be decoded")
 
 

@@ -42,11 +42,12 @@ PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
 Image.MAX_IMAGE_PIXELS = None
 
 FORMATS = (
-    "AVIF", "BMP", "DIB", "GIF", "HEIF", "ICO", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "SGI",
+    "AVIF", "BMP", "DIB", "GIF", "HEIF", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "SGI",
     "TGA", "TIFF", "WEBP",
 )  # fmt: skip
 """Pillow's names of the types that are read: pictures made of pixels. Others run programs (EPS runs
-Ghostscript) or reach for other files, and a stranger's folder may hold them."""
+Ghostscript), reach for other files, or are decoded before their size is known (ICO), and a
+stranger's folder may hold them."""
 
 _HEIC = {".heic", ".heif", ".hif"}
 _HEIC_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}

@@ -3,7 +3,6 @@
 import logging
 import shutil
 import stat
-import tempfile
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from cyclegan_ms.data.domains import load_domains
 from cyclegan_ms.data.stream import UnpairedStream
 from cyclegan_ms.download import AUTHORS, Download, download, note_source
 from cyclegan_ms.errors import UserError
+from cyclegan_ms.files import hold_file, temporary_folder
 
 __all__ = ["DATA_SETS", "TUTORIAL", "DataSet", "prepare_data_set", "unpack", "write_mindrecord"]
 
@@ -138,14 +138,15 @@ def prepare_data_set(data_set: DataSet, output, progress: bool = False) -> Path:
         UserError: as `download` and `unpack`.
     """
     output = Path(output)
-    if output.exists():
-        raise UserError(f"{output} exists already; remove it, or choose another --output")
-    # A hidden name: the file is removed at the end, or after a wrong checksum.
-    archive = output.with_name(f".{output.name}.download.zip")
-    download(data_set.archive, archive, progress, unpacked=1.1)
-    root = unpack(archive, output, data_set.contains)
-    note_source(data_set.archive, archive, output)
-    archive.unlink()
+    with hold_file(output):
+        if output.exists():
+            raise UserError(f"{output} exists already; remove it, or choose another --output")
+        # A hidden name: the file is removed at the end, or after a wrong checksum.
+        archive = output.with_name(f".{output.name}.download.zip")
+        download(data_set.archive, archive, progress, unpacked=1.1)
+        root = unpack(archive, output, data_set.contains)
+        note_source(data_set.archive, archive, output)
+        archive.unlink()
     return root if root.is_file() else output
 
 
@@ -160,26 +161,23 @@ def write_mindrecord(config: DataConfig, path, seed: int = 0) -> int:
     """
     path = Path(path)
     index = path.with_name(f"{path.name}.db")
-    for file in (path, index):
-        if file.exists():
-            raise UserError(f"{file} exists already; nothing is overwritten")
     Config(config)  # sizes that fit each other
-    stream = UnpairedStream(*load_domains(config, "train"), config, seed)
-    for domain, name in zip(stream.domains, config.domains):
-        if domain.range:
-            log.info("%s: trainings on the file need --data.value_range '%s'", name, domain.range)
-
-    from mindspore.mindrecord import FileWriter
-
-    path.parent.mkdir(parents=True, exist_ok=True)
     # Both files under temporary names first; the index finds its file beside itself by name.
-    folder = Path(tempfile.mkdtemp(prefix=".mindrecord.", dir=path.parent))
-    try:
+    with hold_file(path), temporary_folder(path.parent) as folder:
+        for file in (path, index):
+            if file.exists():
+                raise UserError(f"{file} exists already; nothing is overwritten")
+        stream = UnpairedStream(*load_domains(config, "train"), config, seed)
+        for domain, name in zip(stream.domains, ("trainA", "trainB")):
+            if domain.range:
+                way = f"--data.value_range '{domain.range}'"
+                log.info("%s: trainings on the file need %s", name, way)
+
+        from mindspore.mindrecord import FileWriter
+
         rows = _write_rows(FileWriter(str(folder / path.name), shard_num=1), stream, config)
         for file in (index, path):
             (folder / file.name).rename(file)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
     return rows
 
 

@@ -87,6 +87,6 @@ def usual_range(lowest: float, highest: float, whole: bool) -> Range:
         whole: whether the values are whole numbers.
     """
     if lowest < 0:
-        return Range(lowest, max(highest, lowest + 1))
+        return Range(lowest, max(highest, lowest + 1, lowest * (1 - 1e-6)))
     whites = _WHITES if whole else _WHITES[:2]
     return Range(0, next((float(white) for white in whites if highest <= white), highest))

@@ -22,16 +22,22 @@ FEW = 50
 """Number of test images below which distances of their features are said to tell little."""
 
 
-def check_outputs(output) -> dict[str, Path]:
+def check_outputs(output, endings=(".json", ".md", ".html")) -> dict[str, Path]:
     """Return the files of a report by their endings, none of which exists yet.
+
+    Args:
+        output: that which ends in .json.
+        endings: .json, and those of the files beside it.
 
     Raises:
         UserError: one exists or cannot be written, or `output` does not end in .json.
     """
     output = Path(output)
     if output.suffix != ".json":
-        raise UserError(f"--output {output} must end in .json; .md and .html go beside it")
-    paths = {ending: output.with_suffix(ending) for ending in (".json", ".md", ".html")}
+        others = " and ".join(ending for ending in endings if ending != ".json")
+        beside = f"{others} {'go' if ' ' in others else 'goes'} beside it"
+        raise UserError(f"--output {output} must end in .json; {beside}")
+    paths = {ending: output.with_suffix(ending) for ending in endings}
     for path in paths.values():
         if os.path.lexists(path):
             raise UserError(f"--output: {path} exists already; nothing is overwritten")

@@ -94,14 +94,18 @@ class GeneratorSpec:
             pairs = ["domains"]
             pairs += [key for key in ("in_range", "out_range") if stored.get(key) is not None]
             spec = cls(**stored | {key: tuple(stored[key]) for key in pairs})
-        except (TypeError, ValueError, KeyError, RecursionError) as error:
+        except (TypeError, ValueError, KeyError, AttributeError, RecursionError) as error:
             raise UserError(f"{path}: of another version of cyclegan_ms, or damaged") from error
-        if fault := spec._fault():
-            raise UserError(f"{path}: its description is damaged: {fault}")
+        spec.check(f"{path}: its description is damaged")
         return spec
 
+    def check(self, trouble: str) -> None:
+        """Raise UserError, beginning with `trouble`, if this cannot describe a generator."""
+        if fault := self._fault():
+            raise UserError(f"{trouble}: {fault}")
+
     def _fault(self) -> str:
-        """Say what is wrong with a description that came from a file; nothing if all is right."""
+        """Say what is wrong with the description; nothing if all is right."""
         numbers = {
             "in_channels": (1, 1024),
             "out_channels": (1, 1024),

@@ -125,7 +125,7 @@ class CycleGAN:
 
     Args:
         networks: the four networks.
-        config: the sections loss and train are used, model.variant and device.amp.
+        config: the sections loss, model and train are used, data.batch_pixels and device.amp.
         rates: the learning rate of every epoch; the last one goes on.
         device: where to compute; with several workers their gradients are averaged, and the pools
             are one for all, the same in every worker.

@@ -19,6 +19,7 @@ from cyclegan_ms.evaluate.recognition import share_of, telling_classes
 from cyclegan_ms.evaluate.run import FEWEST, mean_of_directions, measure
 from cyclegan_ms.training.cyclegan import Networks
 from cyclegan_ms.training.progress import drop_lines, read_metrics
+from cyclegan_ms.training.resume import resume_command
 from cyclegan_ms.weights.imagenet import require_efficientnet
 
 __all__ = ["EpochEvaluation"]
@@ -102,7 +103,7 @@ class EpochEvaluation:
         except OSError as error:
             raise TrainingStopped(
                 f"{self.path}: {error.strerror or error}.\n"
-                f"Earlier states are whole: make room, and go on with --resume"
+                f"Earlier states are whole: make room, then {resume_command(self.path.parent)}"
             ) from error
         text = "  ".join(f"{name} {value:.3f}" for name, value in both.items())
         log.info("test images  %s%s", text, "  (best so far)" if best else "")

@@ -3,15 +3,14 @@
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from urllib.parse import quote
 
 from tqdm import tqdm
 
 from cyclegan_ms.evaluate import patches
 from cyclegan_ms.evaluate.run import METRICS
-from cyclegan_ms.files import atomic_path
+from cyclegan_ms.files import atomic_path, shown
 from cyclegan_ms.model.losses import PANELS, Term
-from cyclegan_ms.page import SMALL, render
+from cyclegan_ms.page import SMALL, address_of, render
 from cyclegan_ms.training.plots import GAP, HEADER, draw_panel, panels_of
 from cyclegan_ms.training.progress import read_metrics
 
@@ -103,9 +102,9 @@ def _links(output):
     """List the reports and the pages of translations below a run folder."""
     reports = sorted(path for path in output.glob("*.html") if path.name != "index.html")
     folders = sorted(output.glob("*/index.html"))
-    links = [(quote(path.name), f"evaluation: {path.stem}") for path in reports]
+    links = [(address_of(path.name), f"evaluation: {shown(path.stem)}") for path in reports]
     return links + [
-        (f"{quote(path.parent.name)}/index.html", f"translations: {path.parent.name}")
+        (f"{address_of(path.parent.name)}/index.html", f"translations: {shown(path.parent.name)}")
         for path in folders
     ]
 

@@ -148,9 +148,9 @@ class Record:
     def __init__(self, folder: RunFolder, domains, device, schedule, resume, progress, on_line):
         config = folder.config
         self.folder, self.config, self.device, self.schedule = folder, config, device, schedule
+        check_run_folder(folder.path, resume)
         self.samples = _samples(config, domains)
         self.evaluation = EpochEvaluation(config, folder.path, domains)
-        check_run_folder(folder.path, resume)
         self.images = fingerprint(*domains)
         self.bar = sys.stderr.isatty() if progress is None else progress
         self.on_line = on_line
@@ -176,6 +176,8 @@ class Record:
         journals: dict[str, Journal] = {
             "report": self.progress, "evaluation": self.evaluation, "broken": stream
         }  # fmt: skip
+        if start >= schedule.last:  # no step will write again what they drop
+            journals = {}
         self.everything = Everything.of(model, journals)
         self.curves = Curves()
         self.health = Health(model.discriminator_loss.won)
@@ -250,7 +252,7 @@ class Record:
         state_first = within and alone
         if state_first:
             self.folder.save_state(self.everything.capture(facts))
-        self.folder.save_generators(self.model.shown, epoch, best, whole=not within)
+        self.folder.save_generators(self.model.shown, epoch, best, whole=ends)
         self._report(step, stopping, pictures=alone or not (within and stopping))
         if not state_first:
             self.folder.save_state(self.everything.capture(facts))

@@ -59,9 +59,9 @@ def resume_command(output) -> str:
 def _train_command():
     train, workers = program("train"), launched_workers()
     if workers > 1:
-        launcher = Path(train.split()[-1]).with_name("train_distributed.sh")
+        launcher = Path(shlex.split(train)[-1]).with_name("train_distributed.sh")
         if launcher.is_file():
-            train = f"bash {launcher} {workers}"
+            train = f"bash {shlex.quote(str(launcher))} {workers}"
         else:  # installed without a checkout: by MindSpore's own launcher
             train = (
                 f"msrun --worker_num={workers} --local_worker_num={workers} --join=True "

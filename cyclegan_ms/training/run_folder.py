@@ -59,7 +59,10 @@ class RunFolder:
             )
         for folder in (self.path / "samples", self.states):
             folder.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(self.path)
+        for folder in (self.path / "samples", self.path / "best", self.states):
+            remove_leftovers(folder)
+        if not any(self.path.glob(".*.lock")):  # of a file that another program writes there
+            remove_leftovers(self.path, below=False)
         save_config(self.config, self.path / "config.yaml")
         if state:  # it may be an older one than the last, which was damaged
             point_to_state(self.states, state.facts["step"])

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from cyclegan_ms.config import Config, config_values
+from cyclegan_ms.errors import UserError
 
 __all__ = ["Schedule", "learning_rates", "rates_of"]
 
@@ -41,9 +42,17 @@ class Schedule:
 
     @classmethod
     def of(cls, config: Config, per_epoch: int, workers: int) -> "Schedule":
-        """Return the schedule of a configuration, with `per_epoch` steps in each epoch."""
+        """Return the schedule of a configuration, with `per_epoch` steps in each epoch.
+
+        Raises:
+            UserError: so many steps have no number.
+        """
         train = config.train
         steps = train.epochs * per_epoch
+        if steps >= 2**31:
+            raise UserError(
+                f"train.epochs {train.epochs}: {steps} steps are more than can be counted"
+            )
         last = min(steps, train.max_steps or steps)
         per_step = config.data.batch_size * workers
         return cls(per_step, per_epoch, train.epochs, rates_of(config_values(config)), last)

@@ -29,6 +29,7 @@ _ENDINGS = (".ckpt", ".pth", ".pt", ".safetensors", ".onnx", ".mindir")
 _NETWORKS = {"a2b": "g_ab", "b2a": "g_ba"}
 # The discriminator of what a generator makes; the reference calls it by that: D_A is of G_A.
 _JUDGES = {"a2b": "d_b", "b2a": "d_a"}
+_JUDGING = ("d_a", "d_b", "features_a", "features_b")
 
 
 @dataclass
@@ -37,7 +38,7 @@ class Start:
 
     source: Path
     networks: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
-    """values of the networks that are there, g_ab, g_ba, d_a, d_b, by the names of parameters"""
+    """values of the networks that are there, such as g_ab or d_a, by the names of parameters"""
     found: list[str] = field(default_factory=list)
     """what they are, in words"""
 
@@ -164,7 +165,7 @@ def _add_discriminators(start, files):
             state = load_state(states)
         except UserError:  # none that is whole
             return
-        for name in _JUDGES.values():
+        for name in _JUDGING:
             start.networks[name] = {
                 key.removeprefix(f"{name}/"): array
                 for key, array in state.arrays.items()

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import random
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -183,7 +184,7 @@ def save_state(state: TrainingState, folder, keep: int) -> Path:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     # What is newer than this state was damaged, or the training would have gone on from it.
-    states = sorted(folder.glob("step_*"))
+    states = _states(folder)
     behind = [path for path in states if path <= final]
     for old in set(states) - set(behind[-keep:]):
         shutil.rmtree(old, ignore_errors=True)
@@ -211,7 +212,7 @@ def load_state(folder, fault: Callable[[TrainingState], str] = lambda state: "")
         UserError: there is none.
     """
     folder = Path(folder)
-    for path in sorted(folder.glob("step_*"), reverse=True):
+    for path in reversed(_states(folder)):
         try:
             state = _read_state(path)
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -224,6 +225,11 @@ def load_state(folder, fault: Callable[[TrainingState], str] = lambda state: "")
     raise UserError(
         f"{folder}: holds no complete state to resume from; remove the run folder and start again"
     )
+
+
+def _states(folder):
+    """Return the states below a folder, the oldest first, and no copies under other names."""
+    return sorted(p for p in folder.glob("step_*") if re.fullmatch(r"step_\d{8,}", p.name))
 
 
 def _read_state(path):

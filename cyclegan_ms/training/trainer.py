@@ -10,7 +10,8 @@ from cyclegan_ms.config import Config
 from cyclegan_ms.data.domains import load_split
 from cyclegan_ms.data.stream import UnpairedStream, epoch_steps, iterate
 from cyclegan_ms.device import WorkerLost, check_precision, setup_device
-from cyclegan_ms.errors import TrainingStopped
+from cyclegan_ms.errors import TrainingStopped, UserError
+from cyclegan_ms.evaluate.metrics import require_skimage
 from cyclegan_ms.interrupt import StopRequest
 from cyclegan_ms.training.cyclegan import CycleGAN, build_networks
 from cyclegan_ms.training.memory import ADVICE, is_shortage
@@ -23,7 +24,7 @@ from cyclegan_ms.training.state import Everything
 from cyclegan_ms.training.tensorboard import require_tensorboard
 from cyclegan_ms.weights.imagenet import require_efficientnet
 
-__all__ = ["train"]
+__all__ = ["require_packages", "train"]
 
 log = logging.getLogger(__name__)
 
@@ -73,11 +74,18 @@ def train(
         raise TrainingStopped(f"out of memory ({what}): {ADVICE}.\n{_way_on(output)}") from error
 
 
-def _train(config, output, resume, progress, stop, on_line):
+def require_packages(config: Config) -> None:
+    """Raise UserError unless all packages are installed that a training will need."""
     if config.train.tensorboard:
         require_tensorboard()
-    if config.loss.lambda_features:
+    if config.loss.lambda_features or config.train.evaluate_every:
         require_efficientnet()
+    if config.train.evaluate_every:
+        require_skimage()
+
+
+def _train(config, output, resume, progress, stop, on_line):
+    require_packages(config)
     root = Path(config.data.root).expanduser()
     if root.exists():  # so that the run can go on from any directory
         root = str(root.resolve())
@@ -143,8 +151,9 @@ def _run(
 ) -> None:
     """Take the steps that are left."""
     first = model.steps_done + 1
+    path = record.folder.path
     with stop, record:
-        for step, batch in enumerate(record.waiting(iterate(stream)), first):
+        for step, batch in enumerate(record.waiting(_whole(stream, model, record, first)), first):
             losses = model.step(batch["real_a"], batch["real_b"])
             if step == first:
                 stop.install()
@@ -157,9 +166,23 @@ def _run(
             if caught:
                 raise TrainingStopped(
                     f"stopped by {Signals(caught).name} after step {step}, all of it saved; go on "
-                    f"with\n{resume_command(record.folder.path)}",
+                    f"with\n{resume_command(path)}",
                     status=128 + caught,
                 )
+
+
+def _whole(stream, model, record, first):
+    """Yield the batches of a stream; save what is done if the images are gone all of a sudden."""
+    try:
+        yield from iterate(stream)
+    except UserError as error:
+        if model.steps_done < first or model.device.workers > 1:
+            raise
+        record.keep(model.steps_done, stopping=True)
+        raise TrainingStopped(
+            f"{error}\nAll of step {model.steps_done} is saved; go on with\n"
+            f"{resume_command(record.folder.path)}"
+        ) from error
 
 
 def _way_on(output):

@@ -156,7 +156,9 @@ def described(exif: bytes) -> tuple[dict[int, Any], bool]:
 
 
 def _bytes(value):
-    return value.encode() if isinstance(value, str) else bytes(value or b"")
+    if isinstance(value, str):
+        return value.encode()
+    return value if isinstance(value, bytes) else b""  # a number is none, nor so many zeros
 
 
 def _exif(file):

@@ -160,21 +160,28 @@ def _plan(sources, output, options):
         raise UserError(
             f"{shown(twice[0])} would be both a result and a reconstruction; rename an input"
         )
-    existing = [target for target in targets if os.path.lexists(target)]
-    if existing and not options.skip_existing:
-        if len(jobs) == 1:
-            raise UserError(
-                f"--output: {shown(existing[0])} exists already; choose another, nothing is "
-                f"overwritten"
-            )
-        raise UserError(
-            f"--output: {len(existing)} of its files exist already, such as {shown(existing[0])};\n"
-            f"--skip_existing leaves them out; else choose an empty folder: nothing is overwritten"
-        )
+    check_free(jobs, options)
     check_writable(output)
     if options.page:
         check_page(output)
     return jobs
+
+
+def check_free(jobs: list[Job], options: Options) -> None:
+    """Raise UserError if a result is there already, and is not to be skipped."""
+    if options.skip_existing:
+        return
+    targets = [target for job in jobs for target in job.targets]
+    existing = [target for target in targets if os.path.lexists(target)]
+    if existing and len(jobs) == 1:
+        raise UserError(
+            f"--output: {shown(existing[0])} exists already; choose another, nothing is overwritten"
+        )
+    if existing:
+        raise UserError(
+            f"--output: {len(existing)} of its files exist already, such as {shown(existing[0])};\n"
+            f"--skip_existing leaves them out; else choose an empty folder: nothing is overwritten"
+        )
 
 
 def _inputs(sources, output):
@@ -304,16 +311,17 @@ def _translate_film(translator, job, options, result, progress, stop, album):
                 translator, job.source, job.target, options.batch_size, options.side_by_side,
                 options.max_megapixels, watch,
             )  # fmt: skip
-        except (OSError, MemoryError, RuntimeError) as error:  # the last is an engine's own
+            if film.whole and album:
+                original, translation = film.first
+                notes = [f"{film.frames} frames", *film.notes]
+                album.add(job.target, original, [translation], notes)
+        except Exception as error:  # an engine has its own for too little memory
             result.failed.append((job.source, _reason(error)))
             return 1
     if not film.whole:
         return 0
     result.written.append(job.target)
     result.notes += [(job.source, note) for note in film.notes]
-    if album:
-        original, translation = film.first
-        album.add(job.target, original, [translation], [f"{film.frames} frames", *film.notes])
     return 1
 
 

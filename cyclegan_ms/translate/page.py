@@ -3,18 +3,18 @@
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import quote
 
 from PIL import Image
 
 from cyclegan_ms.data.images import AnyImage, convert_image, view_of
 from cyclegan_ms.errors import UserError
 from cyclegan_ms.files import atomic_path, shown
-from cyclegan_ms.page import is_ours, render
+from cyclegan_ms.page import address_of, is_ours, render
 
 __all__ = ["Album", "check_page"]
 
 INDEX, THUMBS = "index.html", ".page"
+_AFTER = ".after.jpg"
 SIDE = 480
 """Longest side of the pictures that a page shows, in pixels."""
 
@@ -65,7 +65,7 @@ class Album:
                 entry["size"] = f"{size[0]} x {size[1]}"
 
     def write(self, title: str, targets: list[Path], failed: dict[str, str], facts: list) -> Path:
-        """Write the page and return its place; pictures of an earlier run stay on it.
+        """Write the page and return its place; pictures of earlier runs stay on it, at its end.
 
         Args:
             title: of the page.
@@ -76,7 +76,8 @@ class Album:
         Raises:
             OSError: it cannot be written.
         """
-        cards = [card for target in targets if (card := self._card(target))]
+        shown_targets = dict.fromkeys([*targets, *self._earlier()])
+        cards = [card for target in shown_targets if (card := self._card(target))]
         page = render(
             "translations.html", title=title, cards=cards, failed=failed, facts=facts, first=60
         )
@@ -95,12 +96,18 @@ class Album:
         name = self._name(target)
         if not target.exists():
             return None
-        found = {"name": shown(name), "file": quote(name), **self.entries.get(name, {})}
+        found = {"name": shown(name), "file": address_of(name), **self.entries.get(name, {})}
         for part in ("before", "after", "back"):
             small = f"{THUMBS}/{name}.{part}.jpg"
             if (self.folder / small).exists():
-                found[part] = quote(small)
+                found[part] = address_of(small)
         return found
+
+    def _earlier(self):
+        """Return the places of all results that there are copies of."""
+        copies = sorted((self.folder / THUMBS).rglob(f"*{_AFTER}"))
+        names = (copy.relative_to(self.folder / THUMBS) for copy in copies)
+        return [self.folder / name.with_name(name.name.removesuffix(_AFTER)) for name in names]
 
     def _name(self, target):
         return target.relative_to(self.folder).as_posix()

@@ -183,6 +183,8 @@ def save_picture(
     if isinstance(image, np.ndarray):
         image, note = stored(image, picture.depth or EIGHT_BITS, kind)
         _note(picture, [note] if note else [])
+    elif kind == ARRAYS:
+        image = np.asarray(image)
     try:
         if isinstance(image, np.ndarray):
             content = _array_file(image, kind, picture)

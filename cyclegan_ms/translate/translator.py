@@ -89,13 +89,19 @@ class Translator:
                 reach from 0 to 1, unless the generator or `value_range` says otherwise.
 
         Returns RGB, or gray where the target domain is gray, with the transparency of the input.
-        Arrays have their channels last; gray ones have none, or 1 in a batch.
+        RGB images of Pillow's have 8 bits. Arrays have their channels last; gray ones have none, or
+        1 in a batch.
 
         Raises:
-            ValueError: an array of another shape or type.
+            ValueError: an array of another shape or type, or a result that Pillow has no image for.
         """
         if isinstance(image, Image.Image):
-            result = self._results([self._opened(image)])[0]
+            if self.spec.out_channels not in (1, 3):
+                raise ValueError(f"{self.spec.out_channels} bands are no image: give an array")
+            picture = self._opened(image)
+            if self.spec.out_channels == 3:  # of which Pillow has none with more bits
+                picture.depth = EIGHT_BITS
+            result = self._results([picture])[0]
             return result if isinstance(result, Image.Image) else Image.fromarray(result)
         array = np.asarray(image)
         if array.ndim < 4:

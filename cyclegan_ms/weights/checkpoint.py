@@ -38,9 +38,10 @@ def save_generator(generator: nn.Cell, spec: GeneratorSpec, path, float16: bool 
     ]
     with atomic_path(path) as temporary:
         note = {METADATA: spec.to_json()}
-        ms.save_checkpoint(parameters, str(temporary), append_dict=note)
-        content = temporary.read_bytes()
-        temporary.unlink()  # MindSpore writes it read-only, and for its owner alone
+        written = temporary.with_suffix(".ckpt")  # MindSpore appends it to any other ending
+        ms.save_checkpoint(parameters, str(written), append_dict=note)
+        content = written.read_bytes()
+        written.unlink()  # it is read-only, and for its owner alone
         temporary.write_bytes(content)
 
 

@@ -1,5 +1,6 @@
 """Convert generators from the tutorial's checkpoints and PyTorch files, and back to PyTorch."""
 
+import json
 import re
 from collections import OrderedDict
 from dataclasses import dataclass, replace
@@ -85,8 +86,9 @@ def import_generator(
     spec = replace(
         imported.spec,
         direction=direction or found,
-        domains=tuple(domains or note.get("domains", "").split() or named_domains),
+        domains=tuple(domains or _noted_domains(note) or named_domains),
     )
+    spec.check(f"{path}: cannot be converted so")
     return Imported(imported.generator, spec, imported.found)
 
 
@@ -100,6 +102,16 @@ def _safetensors_note(path):
     """Read what `export_pytorch` noted in a file."""
     with safe_open(path, "np") as file:
         return file.metadata() or {}
+
+
+def _noted_domains(note):
+    text = note.get("domains", "")
+    if not text.startswith("["):  # version 0.2.0 put a space between them
+        return text.split()
+    try:
+        return json.loads(text)
+    except ValueError:
+        return []
 
 
 def _pattern(source, target):
@@ -172,6 +184,7 @@ def _from_tutorial(path, blocks):
         variant="tutorial",
         shared_blocks=shared,
     )
+    spec.check_fits(sum(value.size for value in values.values()), path)
     generator = spec.build()
     needed = {n for n, p in generator.parameters_and_names() if p.requires_grad}
     fixed = {n for n, p in generator.parameters_and_names()} - needed
@@ -238,6 +251,7 @@ def _from_pytorch(path, direction):
         width=stem.shape[0],
         blocks=len(numbers),
     )
+    spec.check_fits(sum(value.size for value in values.values()), path)
     generator = spec.build()
     _check_names(path, values, {name for name, _ in generator.parameters_and_names()})
     found = ["PyTorch ResNet generator", f"{spec.blocks} blocks, width {spec.width}", *notes, *more]
@@ -362,7 +376,7 @@ def export_pytorch(checkpoint, path) -> GeneratorSpec:
             f"reference; export.py writes it as ONNX"
         )
     values = {name: p.asnumpy() for name, p in generator.parameters_and_names()}
-    note = {"direction": spec.direction, "domains": " ".join(spec.domains)}
+    note = {"direction": spec.direction, "domains": json.dumps(spec.domains)}
     ending = path.suffix.lower()
     if ending == ".safetensors":
         with atomic_path(path) as temporary:

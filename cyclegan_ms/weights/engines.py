@@ -102,6 +102,9 @@ class MindSporeEngine:
     quarter at 64 pixels) makes up for the second or two that it takes to compile."""
     MOST = 8
     """Sizes that get a graph of their own: each keeps its memory, some 40 MB, for good."""
+    LARGEST = 2**27
+    """Values of a batch's first feature map, 0.5 GB, up to which it gets one: with a map of 2 GB a
+    CPU does not come back."""
 
     def __init__(self, generator: nn.Cell, spec: GeneratorSpec):
         self.generator, self.spec = generator, spec
@@ -131,6 +134,8 @@ class MindSporeEngine:
 
     def _is_frequent(self, shape):
         """Count the images of a batch, and say whether its shape is to have its own graph."""
+        if shape[0] * shape[2] * shape[3] * self.spec.width > self.LARGEST:
+            return False
         self._counts[shape] += shape[0]
         if self._counts[shape] > self.OFTEN and len(self._compiled) < self.MOST:
             self._compiled.add(shape)

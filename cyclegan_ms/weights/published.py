@@ -5,6 +5,7 @@ from pathlib import Path
 
 from cyclegan_ms.download import AUTHORS, Download, download, note_source
 from cyclegan_ms.errors import UserError
+from cyclegan_ms.files import hold_file
 from cyclegan_ms.model.spec import GeneratorSpec
 from cyclegan_ms.weights.checkpoint import FILES, save_generator
 from cyclegan_ms.weights.convert import import_generator
@@ -63,12 +64,19 @@ def fetch_generator(published: Published, folder, progress: bool = False) -> Gen
         UserError: as `download`; or the file is there already, or holds no generator.
     """
     path = Path(folder, FILES[published.direction])
-    if path.exists():
-        raise UserError(f"{path} exists already; nothing is overwritten")
-    original = path.with_name(f".{published.direction}.download.pth")
-    download(published.file, original, progress, unpacked=1)
-    imported = import_generator(original, published.direction, published.domains)
-    save_generator(imported.generator, imported.spec, path)
-    note_source(published.file, original, folder)
-    original.unlink()
+    with hold_file(path):
+        if path.exists():
+            raise UserError(f"{path} exists already; nothing is overwritten")
+        original = path.with_name(f".{published.direction}.download.pth")
+        download(published.file, original, progress, unpacked=1)
+        try:
+            imported = import_generator(original, published.direction, published.domains)
+        except UserError as error:  # such as the page of a hotel's network
+            original.unlink()
+            raise UserError(
+                f"{published.file.url}: what came is no generator; removed, try again\n({error})"
+            ) from error
+        save_generator(imported.generator, imported.spec, path)
+        note_source(published.file, original, folder)
+        original.unlink()
     return imported.spec

@@ -248,6 +248,8 @@ def _watched(operation):
 
 for _code in (pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3):
     _TensorUnpickler.dispatch[_code[0]] = _watched(_TensorUnpickler.dispatch[_code[0]])
+# It makes room for as many bytes as the file says, before it looks whether they are there.
+del _TensorUnpickler.dispatch[pickle.BYTEARRAY8[0]]
 
 
 def _tensors(path, state):
