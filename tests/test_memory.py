@@ -50,6 +50,17 @@ def test_estimate_of_measured_trainings(crop, batch, features, peak):
     assert estimate(measured) / 1e9 == pytest.approx(peak, rel=0.13)
 
 
+@pytest.mark.parametrize("crop,peak", [(64, 2.89), (128, 3.44), (256, 5.86)])
+def test_estimate_of_the_shipped_weights_recipe(crop, peak):
+    """Peaks in GB of six steps and their saving: 9 blocks, all penalties; 2-core Xeon."""
+    measured = replace(
+        config(crop),
+        model=ModelConfig(width=32, blocks=9, upsample="resize"),
+        loss=LossConfig(lambda_features=1.0, lambda_saturation=10.0),
+    )
+    assert estimate(measured) / 1e9 == pytest.approx(peak, rel=0.13)
+
+
 def test_estimate_is_said_and_a_shortage_is_a_warning(caplog):
     caplog.set_level("INFO")
     say_estimate(config(), "CPU")

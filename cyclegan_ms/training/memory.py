@@ -22,15 +22,18 @@ def estimate(config: Config) -> float:
 
     Fitted to the peaks of short trainings with MindSpore 2.8.0, their saving included: within 13 %
     at 64, 128 and 256 pixels, widths 32 and 64, 6 and 9 blocks, and batch 4 at 128 pixels, with
-    and without `model.upsample resize` and feature discriminators.
+    and without `model.upsample resize`, feature discriminators and `loss.lambda_saturation`. The
+    longest run that was watched, 1,485 steps at 256 pixels with all three, took 14 % more.
     """
     model, data = config.model, config.data
     assert model.blocks is not None  # filled in by Config
     generator, discriminator = 180 + 288 * model.blocks, 675  # weights per width squared
     values = 2 * (generator + discriminator) * model.width**2  # of all four networks
     # Maps kept for the backward pass, in units of the first convolution's size: 12 around the
-    # blocks, 6 more where pixels are repeated, 1.5 more for each block.
+    # blocks, 6 more where pixels are repeated, 20 more where they are penalised, 1.5 more for each
+    # block.
     around = 18 if model.upsample == "resize" else 12
+    around += 20 if config.loss.lambda_saturation else 0
     maps = (around + 1.5 * model.blocks) * data.batch_pixels * model.width
     # A weight comes with its gradient, Adam's two moments, its tiles and copies while a state is
     # saved; a map with what is made of it.
