@@ -99,7 +99,7 @@ class Translator:
             if self.spec.out_channels not in (1, 3):
                 raise ValueError(f"{self.spec.out_channels} bands are no image: give an array")
             picture = self._opened(image)
-            if self.spec.out_channels == 3:  # of which Pillow has none with more bits
+            if picture.depth and self.spec.out_channels == 3:  # of which Pillow has no deep image
                 picture.depth = EIGHT_BITS
             result = self._results([picture])[0]
             return result if isinstance(result, Image.Image) else Image.fromarray(result)
