@@ -13,14 +13,13 @@ from cyclegan_ms.data.images import view_of
 from cyclegan_ms.errors import TrainingStopped
 from cyclegan_ms.evaluate.distances import kernel_distance
 from cyclegan_ms.evaluate.efficientnet import EfficientNet
-from cyclegan_ms.evaluate.metrics import mean_metrics, require_skimage
+from cyclegan_ms.evaluate.metrics import mean_metrics
 from cyclegan_ms.evaluate.patches import METRIC, patch_distance
 from cyclegan_ms.evaluate.recognition import share_of, telling_classes
 from cyclegan_ms.evaluate.run import FEWEST, mean_of_directions, measure
 from cyclegan_ms.training.cyclegan import Networks
 from cyclegan_ms.training.progress import drop_lines, read_metrics
 from cyclegan_ms.training.resume import resume_command
-from cyclegan_ms.weights.imagenet import require_efficientnet
 
 __all__ = ["EpochEvaluation"]
 
@@ -57,8 +56,6 @@ class EpochEvaluation:
         self.every = config.train.evaluate_every
         self.path = Path(output) / "evaluation.jsonl"
         if self.every:
-            require_skimage()
-            require_efficientnet()
             trains = trains or load_split(config, "train")
             tests = load_tests(config, [domain.range for domain in trains])
             self.images = [sample_images(domain, config.data, MOST_IMAGES) for domain in tests]

@@ -78,10 +78,10 @@ def require_packages(config: Config) -> None:
     """Raise UserError unless all packages are installed that a training will need."""
     if config.train.tensorboard:
         require_tensorboard()
-    if config.loss.lambda_features or config.train.evaluate_every:
-        require_efficientnet()
     if config.train.evaluate_every:
         require_skimage()
+    if config.loss.lambda_features or config.train.evaluate_every:
+        require_efficientnet()
 
 
 def _train(config, output, resume, progress, stop, on_line):
@@ -151,7 +151,6 @@ def _run(
 ) -> None:
     """Take the steps that are left."""
     first = model.steps_done + 1
-    path = record.folder.path
     with stop, record:
         for step, batch in enumerate(record.waiting(_whole(stream, model, record, first)), first):
             losses = model.step(batch["real_a"], batch["real_b"])
@@ -166,7 +165,7 @@ def _run(
             if caught:
                 raise TrainingStopped(
                     f"stopped by {Signals(caught).name} after step {step}, all of it saved; go on "
-                    f"with\n{resume_command(path)}",
+                    f"with\n{resume_command(record.folder.path)}",
                     status=128 + caught,
                 )
 
