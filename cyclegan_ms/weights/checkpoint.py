@@ -1,6 +1,7 @@
 """Generators in files that describe themselves."""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -52,10 +53,13 @@ def read_checkpoint(path) -> dict:
         UserError: the file is missing, damaged, or no checkpoint.
     """
     check_readable(path)
-    try:
-        return ms.load_checkpoint(str(path))
-    except Exception as error:  # MindSpore raises ValueError, RuntimeError and others here
-        raise UserError(f"{path}: not a MindSpore checkpoint, or damaged") from error
+    with TemporaryDirectory() as folder:
+        link = Path(folder) / "generator.ckpt"  # MindSpore reads no other ending, not even .CKPT
+        link.symlink_to(Path(path).resolve())
+        try:
+            return ms.load_checkpoint(str(link))
+        except Exception as error:  # MindSpore raises ValueError, RuntimeError and others here
+            raise UserError(f"{path}: not a MindSpore checkpoint, or damaged") from error
 
 
 def read_generator(path) -> tuple[GeneratorSpec, dict]:
