@@ -1,5 +1,6 @@
 """List the commands, or run one: python -m cyclegan_ms [COMMAND ...]."""
 
+import difflib
 import sys
 
 from cyclegan_ms import __version__, cli
@@ -16,7 +17,9 @@ def main() -> int:
         if name in COMMANDS:
             return getattr(cli, name)(sys.argv[2:])
         if sys.argv[1] not in ("--help", "-h"):
-            print(f"error: there is no command {sys.argv[1]}", file=sys.stderr)
+            close = difflib.get_close_matches(name, COMMANDS, 1)
+            advice = f"did you mean {close[0]}?" if close else f"it can be {', '.join(COMMANDS)}"
+            print(f"error: there is no command {sys.argv[1]}; {advice}", file=sys.stderr)
             return 2
     print(f"cyclegan_ms {__version__}, CycleGAN on MindSpore. Each command has --help:")
     names = [f"cyclegan-{name.replace('_', '-')}" for name in COMMANDS]

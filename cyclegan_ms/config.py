@@ -363,6 +363,9 @@ class Parser(ArgumentParser):
         text = " ".join(lines)
         for theirs, ours in _WORDS.items():
             text = text.replace(theirs, ours)
+        if required := re.search(r"arguments are required: (.*)", text):
+            flags = ", ".join(f"--{name}" for name in required[1].split(", "))
+            text = text.replace(required[1], flags)
         text += self._suggestion(text)
         if not self.quit:
             raise UserError(text if text.startswith(self.prog) else f"{self.prog}: {text}")
@@ -407,9 +410,13 @@ def _config_file(name):
 
     Raises UserError for a file that jsonargparse would stumble over, or read wrongly in silence.
     """
-    if not Path(name).is_file():
-        shipped = find_shipped("configs") / f"{name}.yaml"
-        return str(shipped) if shipped.is_file() else name
+    shipped = {path.stem: path for path in find_shipped("configs").glob("*.yaml")}
+    if not Path(name).is_file() and name in shipped:
+        return str(shipped[name])
+    if not os.path.lexists(name):
+        close = difflib.get_close_matches(Path(name).stem, shipped, 1, 0.7)
+        advice = f"did you mean {close[0]}?" if close else f"it can be {', '.join(sorted(shipped))}"
+        raise UserError(f"{name}: no such file, and no configuration of that name; {advice}")
     try:
         yaml.load(Path(name).read_text(encoding="utf-8-sig"), _StrictLoader)
     except UnicodeDecodeError as error:

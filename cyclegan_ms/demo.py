@@ -11,6 +11,7 @@ from cyclegan_ms.errors import UserError
 from cyclegan_ms.files import shown
 from cyclegan_ms.translate.folder import Options, plan, translate_files
 from cyclegan_ms.translate.page import Album
+from cyclegan_ms.translate.progress import Progress
 
 __all__ = ["Demo", "require_gradio", "serve"]
 
@@ -60,13 +61,16 @@ class Demo:
         }
         self.max_megapixels = max_megapixels
 
-    def translate(self, files: list[str], direction: str, size: str):
+    def translate(
+        self, files: list[str], direction: str, size: str, progress: Progress | None = None
+    ):
         """Translate pictures.
 
         Args:
             files: their paths.
             direction: one of `directions`.
             size: one of `sizes`.
+            progress: is told how far the work is.
 
         Returns pairs of small pictures, before and after; results; and what there is to say.
 
@@ -79,7 +83,8 @@ class Demo:
         options = Options(max_megapixels=self.max_megapixels)
         jobs = plan(files, output, options)
         album = Album(output, side=_SIDE)
-        done = translate_files(self.load(direction, self.sizes[size]), jobs, options, album=album)
+        translator = self.load(direction, self.sizes[size])
+        done = translate_files(translator, jobs, options, progress=progress, album=album)
         lines = [f"failed: {shown(path.name)}: {reason}" for path, reason in done.failed]
         lines += [f"note: {shown(path.name)}: {note}" for path, note in done.notes]
         lines.append(f"{len(done.written)} translated in {done.seconds:.1f} s")
@@ -156,10 +161,13 @@ def build(gradio, demo: Demo, title: str):
                 said = gradio.Textbox(label="messages", lines=2, interactive=False)
                 results = gradio.Files(label="results, to download", interactive=False)
 
-        def run(files, camera, direction, size):
+        def run(files, camera, direction, size, bar=gradio.Progress()):  # noqa: B008 - its way
+            def progress(done, total, unit, name):
+                bar(done / total if total else None, desc=name)
+
             try:
                 given = [*(files or []), *([camera] if camera else [])]
-                found, written, words = demo.translate(given, direction, size)
+                found, written, words = demo.translate(given, direction, size, progress)
             except UserError as error:
                 return None, [], gradio.update(visible=False), str(error), None
             others = gradio.update(value=[after for _, after in found], visible=len(found) > 1)

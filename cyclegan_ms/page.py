@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from cyclegan_ms.files import atomic_path, shown
 
-__all__ = ["SMALL", "add_link", "address_of", "is_ours", "render"]
+__all__ = ["SMALL", "add_link", "address_from", "address_of", "is_ours", "render"]
 
 SMALL = 128
 """Side of pictures below which a page shows their pixels, and does not smooth them."""
@@ -49,6 +49,11 @@ def address_of(path) -> str:
     return quote(os.fsencode(Path(path).as_posix()))
 
 
+def address_from(page: Path, target: Path) -> str:
+    """Return where a file is, as an address in a page."""
+    return address_of(os.path.relpath(target.resolve(), page.resolve().parent))
+
+
 def add_link(page: Path, target: Path, words: str) -> None:
     """Let a page that has a place for links, such as a run's, lead to another one.
 
@@ -58,7 +63,7 @@ def add_link(page: Path, target: Path, words: str) -> None:
     if not is_ours(page):
         return
     text = page.read_text(encoding="utf-8")
-    address = address_of(os.path.relpath(target.resolve(), page.resolve().parent))
+    address = address_from(page, target)
     if _LINKS in text and f'href="{address}"' not in text:
         link = f'<a class="button" href="{address}">{html.escape(shown(words))}</a> {_LINKS}'
         try:

@@ -124,7 +124,11 @@ def test_saved_file_gives_the_same_configuration(tmp_path):
         (["--train.epocs=3"], "did you mean train.epochs?"),
         (["--device.target=TPU"], '"device.target": Expected one of'),
         (["--data.domains=apple"], '"data.domains": Expected a list, such as [one, two]'),
-        (["--config=nowhere.yaml"], "File does not exist: "),
+        (
+            ["--config=nowhere.yaml"],
+            "nowhere.yaml: no such file, and no configuration of that name",
+        ),
+        (["--config", "aple2orange64"], "did you mean apple2orange_64?"),
         (["stray"], "unrecognized arguments: stray"),
     ],
 )

@@ -194,7 +194,7 @@ def test_with_pictures_damage_and_a_page(translator, tmp_path):
     assert all(reason == "no film, or damaged or cut off" for _, reason in result.failed)
     page = album.write("films", [job.target for job in jobs], {}, []).read_text()
     assert '"file": "good.mp4"' in page and "6 frames" in page
-    left = {str(p.relative_to(output)) for p in output.rglob("*") if p.suffix != ".jpg"}
+    left = {str(p.relative_to(output)) for p in output.rglob("*") if p.parent.name != ".page"}
     assert left == {"a.png", "good.mp4", "index.html", ".page"}
 
 

@@ -1,6 +1,7 @@
 """Files and folders: names, places, options, and a corpus of odd and broken files."""
 
 import os
+import re
 import stat
 import struct
 import sys
@@ -17,8 +18,11 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 from cyclegan_ms.errors import UserError
 from cyclegan_ms.files import shown
 from cyclegan_ms.interrupt import StopRequest
+from cyclegan_ms.model.spec import GeneratorSpec
 from cyclegan_ms.translate import Translator
 from cyclegan_ms.translate.folder import Options, plan, translate_files
+from cyclegan_ms.translate.progress import Shown
+from cyclegan_ms.weights.checkpoint import save_generator
 
 
 def draw(path, size=(9, 7), color="red", mode="RGB", **options):
@@ -206,6 +210,52 @@ def test_stopping_finishes_the_batch(tmp_path):
     result = translate_files(Translator(Stopping()), jobs, options, stop=stop)
     assert [p.name for p in result.written] == ["0.png", "1.png"]
     assert result.unfinished == 3 and names(tmp_path / "out") == {"0.png", "1.png"}
+
+
+def test_progress_of_pictures_and_within_large_ones(tmp_path):
+    """The second is computed in tiles: layer by layer, and so on its way back."""
+    draw(tmp_path / "in" / "a.png", (8, 8))
+    draw(tmp_path / "in" / "b.png", (40, 40))
+    spec = GeneratorSpec("a2b", ("a", "b"), width=4, blocks=1)
+    save_generator(spec.build(), spec, tmp_path / "g.ckpt")
+    translator = Translator(tmp_path / "g.ckpt", tile=32)
+    jobs = plan(tmp_path / "in", tmp_path / "out", Options(cycle=True))
+    calls = []
+    translate_files(
+        translator, jobs, Options(cycle=True), translator, lambda *call: calls.append(call)
+    )
+    first = calls.index((1, 2, "image", "a.png"))
+    assert calls[0] == (0, 2, "image", "a.png") and calls[-1] == (2, 2, "image", "b.png")
+    parts = [done for done, *_ in calls[first + 1 : -1]]
+    assert parts == sorted(parts) and {int(part) for part in parts} == {1}
+    assert parts[0] == 1 and parts[-1] == 1.99 and 1.5 in parts and len(parts) > 10
+
+
+def test_progress_without_a_terminal(caplog):
+    caplog.set_level("INFO")
+    with Shown(terminal=False, seconds=0.0) as progress:
+        progress(0, 4, "image", "big.jpg")
+        progress(1.25, 4, "image", "big.jpg")
+        progress(7, 0, "frame", "film.mp4")
+    assert caplog.messages[0] == "0 of 4 images"
+    assert re.fullmatch(r"1 of 4 images, 25% of big.jpg, about 00:0\d left", caplog.messages[1])
+    assert caplog.messages[2] == "7 frames"
+    caplog.clear()
+    with Shown(terminal=False) as progress:  # a line every half minute
+        progress(1, 4, "image", "small.jpg")
+    assert not caplog.messages
+
+
+def test_progress_at_a_terminal(capsys):
+    with Shown(terminal=True) as progress:
+        progress(0.25, 2, "image", "big.jpg")
+        progress(2, 2, "image", "small.jpg")
+        progress(30, 60, "frame", "film.mp4")
+    images, film = capsys.readouterr().err.strip().split("\n")
+    assert "0/2 [" in images and "big.jpg 25%" in images
+    last = images.split("\r")[-1]
+    assert last.startswith("100%|") and "2/2 [" in last and "jpg" not in last
+    assert "film.mp4:  50%|" in film and "30/60 [" in film and "frame/s" in film
 
 
 # ----------------------------------------------------------------------------------- options

@@ -1,6 +1,7 @@
 """Pages in a browser: what is clicked, dragged and typed, narrow and wide, light and dark."""
 
 import os
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -169,7 +170,9 @@ def translated(source, output, **options):
     translator = Translator(Negative())
     result = translate_files(translator, jobs, options, album=album)
     failed = {path.name: reason for path, reason in result.failed}
-    return album.write("Negatives", [job.target for job in jobs], failed, [("translated", 7)])
+    facts = [("translated", 7)]
+    run_page = output.parent / "index.html"
+    return album.write("Negatives", [job.target for job in jobs], failed, facts, run_page)
 
 
 @pytest.fixture
@@ -229,7 +232,9 @@ def test_a_name_that_is_no_text(tmp_path):
 
 def test_a_page_that_is_not_ours_to_write_gets_no_link(tmp_path, caplog, monkeypatch):
     page = tmp_path / "index.html"
-    page.write_text(render("translations.html", title="", cards=[], failed={}, facts=[], first=1))
+    page.write_text(
+        render("translations.html", title="", cards=[], failed={}, facts=[], first=1, run=None)
+    )
     before = page.read_text()
 
     def refuse(source, target):
@@ -244,10 +249,15 @@ def test_a_page_that_is_not_ours_to_write_gets_no_link(tmp_path, caplog, monkeyp
 
 def test_pictures_of_before_stay_on_the_page(pictures, tmp_path, opened):
     (pictures / "broken.png").unlink()
+    red, lime = (Image.new("RGB", (40, 40), color) for color in ("red", "lime"))
+    red.save(pictures / "moving.gif", save_all=True, append_images=[lime])
     translated(pictures, tmp_path / "out")
     Image.new("RGB", (40, 40), "lime").save(pictures / "new.png")
     page = opened(translated(pictures, tmp_path / "out", skip_existing=True))
-    assert page.locator("figure .compare").count() == 5  # each with its original
+    assert page.locator("figure .compare").count() == 6  # each with its original
+    texts = page.locator("figcaption").all_inner_texts()
+    assert "wide.jpg 1200 x 600" in texts  # and what was known of it
+    assert [text for text in texts if re.match(r"moving\.png 40 x 40\n.*frame", text)]
     other = tmp_path / "theirs"
     other.mkdir()
     (other / "index.html").write_text("mine")

@@ -4,6 +4,7 @@ import errno
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -63,8 +64,18 @@ def test_dry_run_prints_the_resolved_configuration(data_root, tmp_path):
     done = script("train", f"--data.root={data_root}", *TINY, "--dry_run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert yaml.safe_load(done.stdout)["model"]["blocks"] == 1
-    assert "# 3 images of apple, 2 of orange, 3 steps an epoch, 600 in all" in done.stdout
+    assert "# 3 images of apple and 2 images of orange; 3 steps an epoch, 600 in all" in done.stdout
     assert [p.name for p in tmp_path.iterdir()] == ["data"]
+
+
+def test_dry_run_reads_every_image(data_root, tmp_path):
+    root = shutil.copytree(data_root, tmp_path / "photos")
+    whole = (root / "trainA" / "1.png").read_bytes()
+    (root / "trainA" / "1.png").write_bytes(whole[: len(whole) // 2])
+    done = script("train", f"--data.root={root}", *TINY, "--dry_run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^skipped .*/trainA/1\.png: ", done.stderr, re.MULTILINE)
+    assert "# 3 images of apple (1 broken, left out) and 2 images of orange; 3" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -75,7 +86,7 @@ def test_dry_run_prints_the_resolved_configuration(data_root, tmp_path):
         ("train", ["--data.root={data}", *TINY, "--device.target=GPU"], "device.target GPU"),
         ("train", ["--data.root={data}", "--output=/proc/nowhere"], "--output /proc/nowhere"),
         ("train", ["--data.root={data}", "--dry_run", "--output={data}/trainA/0.png"], "is a file"),
-        ("infer", ["--direction=a2b"], "required"),
+        ("infer", ["--direction=a2b"], "are required: --checkpoint, --input, --output"),
         ("infer", ["--checkpoint=x", "--direction=a2b", "--input={data}", "--output=o"], "x: no"),
         ("prepare_data", [], "give either --name"),
     ],

@@ -61,7 +61,8 @@ def test_the_list_of_commands():
         (["infer", "--version"], 0, "cyclegan-infer cyclegan_ms"),
         (["prepare-data", "--weights", "list"], 0, "style_monet"),
         (["prepare-data"], 2, "error: give either --name"),
-        (["bogus"], 2, "error: there is no command bogus"),
+        (["bogus"], 2, "error: there is no command bogus; it can be verify, prepare_data, train,"),
+        (["trian"], 2, "error: there is no command trian; did you mean train?"),
     ],
 )
 def test_commands_of_the_package(words, status, said):

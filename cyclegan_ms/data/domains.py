@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+from tqdm import tqdm
 
 from cyclegan_ms.config import Config, DataConfig
 from cyclegan_ms.data.formats import file_size, find_images, open_image, pillow_errors, twice
@@ -26,6 +27,7 @@ __all__ = [
     "FolderDomain",
     "MindRecordDomain",
     "Ranges",
+    "count_broken",
     "find_root",
     "load_domains",
     "load_readable",
@@ -382,6 +384,24 @@ def load_readable(domain: Domain, index: int, broken: dict[int, int], number: in
     for place in added:  # the folder is gone, not each of its images: they may come back
         broken.pop(place, None)
     raise UserError(f"{domain.where(0).parent}: none of its images can be decoded")
+
+
+def count_broken(domain: Domain, progress: bool = False) -> int:
+    """Read every image, warn of each that cannot be read, and return how many these are.
+
+    Args:
+        domain: the images.
+        progress: whether to draw a bar.
+
+    Raises:
+        UserError: no image can be read.
+    """
+    broken: dict[int, int] = {}
+    words = f"reading {domain.where(0).parent.name}"
+    for index in tqdm(range(len(domain)), words, unit="image", disable=not progress, leave=False):
+        if index not in broken:
+            load_readable(domain, index, broken)
+    return len(broken)
 
 
 def _warn_skipped(path, error):

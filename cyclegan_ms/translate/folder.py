@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from cyclegan_ms.data.formats import (
     find_images,
@@ -34,6 +33,7 @@ from cyclegan_ms.translate.pictures import (
     save_picture,
     with_alpha,
 )
+from cyclegan_ms.translate.progress import Progress
 
 if TYPE_CHECKING:  # it imports MindSpore
     from cyclegan_ms.translate.translator import Translator
@@ -160,14 +160,14 @@ def _plan(sources, output, options):
         raise UserError(
             f"{shown(twice[0])} would be both a result and a reconstruction; rename an input"
         )
-    check_free(jobs, options)
+    _check_free(jobs, options)
     check_writable(output)
     if options.page:
         check_page(output)
     return jobs
 
 
-def check_free(jobs: list[Job], options: Options) -> None:
+def _check_free(jobs, options):
     """Raise UserError if a result is there already, and is not to be skipped."""
     if options.skip_existing:
         return
@@ -257,7 +257,7 @@ def translate_files(
     jobs: list[Job],
     options: Options,
     back: "Translator | None" = None,
-    progress: bool = False,
+    progress: Progress | None = None,
     stop: StopRequest | None = None,
     album: Album | None = None,
 ) -> Outcome:
@@ -268,7 +268,7 @@ def translate_files(
         jobs: from `plan`.
         options: as given to `plan`.
         back: the translator of the other direction, for `options.cycle`.
-        progress: whether to show a progress bar.
+        progress: is told how far the work is.
         stop: ends the work after the current images once its `caught` is set.
         album: is given what a page is to show.
 
@@ -286,6 +286,7 @@ def translate_files(
             result.skipped.append(job.source)
         else:
             todo.append(job)
+    progress = progress or _nobody
     films = [job for job in todo if is_film(job.source)]
     pictures = [job for job in todo if not is_film(job.source)]
     done = _translate_pictures(translator, back, pictures, options, result, progress, stop, album)
@@ -299,25 +300,23 @@ def translate_files(
 
 def _translate_film(translator, job, options, result, progress, stop, album):
     """Translate a film; return 1 if that came to an end, however, and 0 if it was stopped."""
-    with tqdm(desc=shown(job.source.name), unit="frame", disable=not progress) as bar:
 
-        def watch(done, frames):
-            bar.total = frames or None
-            bar.update(done - bar.n)
-            return bool(stop and stop.caught)
+    def watch(done, frames):
+        progress(done, frames, "frame", shown(job.source.name))
+        return bool(stop and stop.caught)
 
-        try:
-            film = translate_film(
-                translator, job.source, job.target, options.batch_size, options.side_by_side,
-                options.max_megapixels, watch,
-            )  # fmt: skip
-            if film.whole and album:
-                original, translation = film.first
-                notes = [f"{film.frames} frames", *film.notes]
-                album.add(job.target, original, [translation], notes)
-        except Exception as error:  # an engine has its own for too little memory
-            result.failed.append((job.source, _reason(error)))
-            return 1
+    try:
+        film = translate_film(
+            translator, job.source, job.target, options.batch_size, options.side_by_side,
+            options.max_megapixels, watch,
+        )  # fmt: skip
+        if film.whole and album:
+            original, translation = film.first
+            notes = [f"{film.frames} frames", *film.notes]
+            album.add(job.target, original, [translation], notes)
+    except Exception as error:  # an engine has its own for too little memory
+        result.failed.append((job.source, _reason(error)))
+        return 1
     if not film.whole:
         return 0
     result.written.append(job.target)
@@ -331,17 +330,15 @@ def _translate_pictures(translator, back, jobs, options, result, progress, stop,
         return 0
     ranges = _ranges(translator, jobs, options)
     done = 0
-    with tqdm(total=len(jobs), unit="image", disable=not progress, dynamic_ncols=True) as bar:
-        loaded = _read_ahead(translator, jobs, options, ranges)
-        for batch in _batches(loaded, options.batch_size):
-            within = _Within(bar, batch, rounds=2 if back else 1)
-            _translate_batch(translator, back, batch, options, result, within, album)
-            done += len(batch)
-            bar.set_postfix_str("", refresh=False)
-            bar.update(len(batch))
-            if stop and stop.caught:
-                break
-        loaded.close()
+    loaded = _read_ahead(translator, jobs, options, ranges)
+    for batch in _batches(loaded, options.batch_size):
+        within = _Within(progress, batch, done, len(jobs), rounds=2 if back else 1)
+        _translate_batch(translator, back, batch, options, result, within, album)
+        done += len(batch)
+        progress(done, len(jobs), "image", within.name)
+        if stop and stop.caught:
+            break
+    loaded.close()
     return done
 
 
@@ -398,20 +395,27 @@ def _shape(content):
     return () if isinstance(content, BaseException) else content[1].shape
 
 
-class _Within:
-    """Shows on a bar how much of a large picture is done."""
+def _nobody(*progress):
+    """Tell nobody how far it is."""
 
-    def __init__(self, bar, batch, rounds):
-        self.bar, self.name, self.rounds = bar, batch[0][0].source.name, rounds
+
+class _Within:
+    """Tells how much of a batch of large pictures is done, which each go from 0 to 1 in turn."""
+
+    def __init__(self, progress, batch, before, total, rounds):
+        self.progress, self.before, self.total = progress, before, total
+        self.size, self.rounds = len(batch), rounds
+        self.name = shown(batch[0][0].source.name)
         self.done, self.last = 0, 0.0
+        progress(before, total, "image", self.name)
 
     def __call__(self, share: float) -> None:
         """Note the share of a translation, or of the way back, that is done, 0 to 1."""
         if share < self.last:
             self.done += 1
         self.last = share
-        whole = min(1.0, (self.done + share) / self.rounds)
-        self.bar.set_postfix_str(f"{shown(self.name)} {whole:.0%}")
+        done = min((self.done + share) / self.rounds, self.size - 0.01)
+        self.progress(self.before + done, self.total, "image", self.name)
 
 
 def _translate_batch(translator, back, batch, options, result, within, album):

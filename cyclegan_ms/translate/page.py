@@ -1,7 +1,9 @@
 """The page of translated pictures, index.html beside them: before and after, notes, failures."""
 
+import contextlib
+import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
@@ -9,7 +11,7 @@ from PIL import Image
 from cyclegan_ms.data.images import AnyImage, convert_image, view_of
 from cyclegan_ms.errors import UserError
 from cyclegan_ms.files import atomic_path, shown
-from cyclegan_ms.page import address_of, is_ours, render
+from cyclegan_ms.page import address_from, address_of, is_ours, render
 
 __all__ = ["Album", "check_page"]
 
@@ -37,8 +39,6 @@ class Album:
 
     folder: Path
     side: int = SIDE
-    entries: dict[str, dict] = field(default_factory=dict)
-    """pictures by the place of their results"""
 
     def add(self, target: Path, original: AnyImage | None, results: list[AnyImage], notes) -> None:
         """Keep small copies of a picture and of what was made of it.
@@ -53,18 +53,26 @@ class Album:
             OSError: they cannot be written.
         """
         name = self._name(target)
-        entry = self.entries[name] = {"notes": list(notes)}
+        about: dict[str, str | list[str]] = {"notes": list(notes)}
+        self._place(f"{name}.json").parent.mkdir(parents=True, exist_ok=True)
         shown_images = dict(zip(("before", "after", "back"), (original, *results)))
         for part, image in shown_images.items():
             if image is not None:
                 small, size = _small(image, self.side)
-                path = self.folder / THUMBS / f"{name}.{part}.jpg"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                with atomic_path(path) as temporary:
+                with atomic_path(self._place(f"{name}.{part}.jpg")) as temporary:
                     small.save(temporary, "JPEG", quality=88)
-                entry["size"] = f"{size[0]} x {size[1]}"
+                about["size"] = f"{size[0]} x {size[1]}"
+        with atomic_path(self._place(f"{name}.json")) as temporary:
+            temporary.write_text(json.dumps(about), encoding="utf-8")
 
-    def write(self, title: str, targets: list[Path], failed: dict[str, str], facts: list) -> Path:
+    def write(
+        self,
+        title: str,
+        targets: list[Path],
+        failed: dict[str, str],
+        facts: list,
+        run_page: Path | None = None,
+    ) -> Path:
         """Write the page and return its place; pictures of earlier runs stay on it, at its end.
 
         Args:
@@ -72,35 +80,45 @@ class Album:
             targets: where the results are or would be, in the order shown.
             failed: reasons, by the names of inputs.
             facts: pairs of a label and a value.
+            run_page: the page of the run that the generator is from; it may be missing.
 
         Raises:
             OSError: it cannot be written.
         """
         shown_targets = dict.fromkeys([*targets, *self._earlier()])
         cards = [card for target in shown_targets if (card := self._card(target))]
+        index = self.folder / INDEX
+        run = run_page and is_ours(run_page) and address_from(index, run_page)
         page = render(
-            "translations.html", title=title, cards=cards, failed=failed, facts=facts, first=60
-        )
-        with atomic_path(self.folder / INDEX) as temporary:
+            "translations.html", title=title, cards=cards, failed=failed, facts=facts, first=60,
+            run=run,
+        )  # fmt: skip
+        with atomic_path(index) as temporary:
             temporary.write_text(page, encoding="utf-8")
-        return self.folder / INDEX
+        return index
 
     def pictures(self, target: Path) -> tuple[str, str]:
         """Return the small copies of a picture and of its translation."""
         name = self._name(target)
-        before, after = (self.folder / THUMBS / f"{name}.{it}.jpg" for it in ("before", "after"))
+        before, after = (self._place(f"{name}.{part}.jpg") for part in ("before", "after"))
         return str(before), str(after)
+
+    def _place(self, name):
+        """Return where a small copy, or what is known of it, lies."""
+        return self.folder / THUMBS / name
 
     def _card(self, target):
         """Describe a picture for the page; None if there is no result."""
         name = self._name(target)
         if not target.exists():
             return None
-        found = {"name": shown(name), "file": address_of(name), **self.entries.get(name, {})}
+        found = {"name": shown(name), "file": address_of(name)}
+        with contextlib.suppress(OSError, ValueError):  # a page of an earlier version has none
+            found |= json.loads(self._place(f"{name}.json").read_text(encoding="utf-8"))
         for part in ("before", "after", "back"):
-            small = f"{THUMBS}/{name}.{part}.jpg"
-            if (self.folder / small).exists():
-                found[part] = address_of(small)
+            small = f"{name}.{part}.jpg"
+            if self._place(small).exists():
+                found[part] = address_of(f"{THUMBS}/{small}")
         return found
 
     def _earlier(self):

@@ -1,0 +1,78 @@
+"""How far a translation is: a bar at a terminal, elsewhere a line every half minute."""
+
+import logging
+import time
+from collections.abc import Callable
+
+from tqdm import tqdm
+
+__all__ = ["Progress", "Shown"]
+
+Progress = Callable[[float, float, str, str], None]
+"""Called with what is done, of how much (0: unknown), in what unit, and with an input's name."""
+
+logger = logging.getLogger(__name__)
+
+
+class Shown:
+    """A `Progress` for people.
+
+    Args:
+        terminal: whether to draw a bar; else there are lines in the log.
+        seconds: from line to line; work that takes less has none.
+    """
+
+    def __init__(self, terminal: bool, seconds: float = 30.0):
+        self.terminal, self.seconds = terminal, seconds
+        self.bar: tqdm | None = None
+        self.begun: tuple[str, float] = ("", 0.0)
+        self.last = time.monotonic()
+
+    def __call__(self, done: float, total: float, unit: str, name: str) -> None:
+        """Show that `done` of `total` images, or of a film's frames, are translated.
+
+        Args:
+            done: how many, with the part of a large image that is done.
+            total: of how many; 0 if nobody knows.
+            unit: image or frame.
+            name: of the input that is at work.
+        """
+        part = done % 1
+        if self.terminal:
+            bar = self._bar_of(name if unit == "frame" else unit, unit)
+            bar.total = total or None
+            bar.set_postfix_str(f"{name} {part:.0%}" if part else "", refresh=False)
+            bar.update(int(done) - bar.n)
+            bar.refresh()
+            return
+        now = time.monotonic()
+        if self.begun[0] != unit:
+            self.begun = (unit, now)
+        if now - self.last >= self.seconds:
+            self.last = now
+            whole = f"{int(done)} of {total:.0f} {unit}s" if total else f"{int(done)} {unit}s"
+            within = f", {part:.0%} of {name}" if part else ""
+            left = (now - self.begun[1]) * (total - done) / done if total and done else 0
+            ends = f", about {tqdm.format_interval(left)} left" if left else ""
+            logger.info("%s%s%s", whole, within, ends)
+
+    def _bar_of(self, task, unit):
+        """Return the bar of a task, a new one where the last was another's."""
+        if self.bar is None or self.begun[0] != task:
+            self.close()
+            self.begun = (task, time.monotonic())
+            name = task if unit == "frame" else None
+            self.bar = tqdm(desc=name, unit=unit, dynamic_ncols=True)
+        return self.bar
+
+    def close(self) -> None:
+        """End the line of the bar."""
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+
+    def __enter__(self) -> "Shown":
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.close()
