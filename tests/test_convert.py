@@ -35,6 +35,8 @@ from cyclegan_ms.weights.engines import load_engine
 from cyclegan_ms.weights.export import _write_onnx
 from cyclegan_ms.weights.torch_files import read_state_dict
 
+pytestmark = pytest.mark.usefixtures("pynative")
+
 ROOT = Path(__file__).parents[1]
 SMALL_TUTORIAL = Path(__file__).parent / "reference" / "tutorial_g_a_small.ckpt"
 

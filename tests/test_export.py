@@ -22,6 +22,8 @@ from cyclegan_ms.weights.checkpoint import save_generator
 from cyclegan_ms.weights.engines import MindSporeEngine, load_engine
 from cyclegan_ms.weights.export import export_generator, largest_difference
 
+pytestmark = pytest.mark.usefixtures("pynative")
+
 
 def spec_of(name):
     words = {"direction": "b2a", "domains": ("apple", "orange"), "image_size": 32, "epoch": 7}

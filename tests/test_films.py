@@ -16,7 +16,7 @@ from cyclegan_ms.translate.films import translate_film
 from cyclegan_ms.translate.folder import Options, plan, translate_files
 from cyclegan_ms.translate.page import Album
 
-pytestmark = pytest.mark.quick
+pytestmark = [pytest.mark.quick, pytest.mark.usefixtures("pynative")]
 
 BT709, BT601, LIMITED = 1, 5, 1
 CORNER, REST = (30, 180, 60), (200, 40, 90)

@@ -24,6 +24,8 @@ from cyclegan_ms.translate.folder import Options, plan, translate_files
 from cyclegan_ms.translate.progress import Shown
 from cyclegan_ms.weights.checkpoint import save_generator
 
+pytestmark = pytest.mark.usefixtures("pynative")
+
 
 def draw(path, size=(9, 7), color="red", mode="RGB", **options):
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -19,6 +19,8 @@ from cyclegan_ms.translate import Translator
 from cyclegan_ms.translate.folder import Options, plan, translate_files
 from cyclegan_ms.translate.page import Album
 
+pytestmark = pytest.mark.usefixtures("pynative")
+
 SIDE = 40
 COLORS = {  # of epoch: real, translated, back; in [-1, 1]
     1: ((1, -1, -1), (1, 1, -1), (-1, -1, -1)),

@@ -11,6 +11,8 @@ from cyclegan_ms.files import find_shipped
 from cyclegan_ms.training.start import read_start
 from cyclegan_ms.translate import Translator
 
+pytestmark = pytest.mark.usefixtures("pynative")
+
 FOLDER = find_shipped("pretrained") / "apple2orange"
 EPOCH = 21
 COLORS = {

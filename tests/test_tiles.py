@@ -8,6 +8,8 @@ import mindspore as ms
 
 from cyclegan_ms.translate.tiles import translate_tiled
 
+pytestmark = pytest.mark.usefixtures("pynative")
+
 # Tiles that leave slivers, of odd sides at lower resolutions, for every generator; for one of each
 # form such that divide the picture, one tile, the smallest picture, a strip.
 SLIVERS = [(name, (100, 72), 36) for name in GENERATORS]

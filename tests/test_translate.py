@@ -17,6 +17,8 @@ from cyclegan_ms.translate.pictures import save_picture
 from cyclegan_ms.weights.checkpoint import load_generator, read_generator, save_generator
 from cyclegan_ms.weights.engines import MindSporeEngine
 
+pytestmark = pytest.mark.usefixtures("pynative")
+
 
 @pytest.fixture
 def run(tmp_path):

@@ -132,7 +132,7 @@ class Distance:
 DISTANCES = (
     Distance(
         Metric(
-            "fid", "FID", ".4g", "less",
+            "fid", "FID", ".2f", "less",
             "Frechet distance between the features of translated and of real test images of the "
             "target domain. With a few hundred images it is much too large: compare only values of "
             "the same network, image size and numbers of images, and no published ones.",
@@ -141,7 +141,7 @@ DISTANCES = (
     ),
     Distance(
         Metric(
-            "kid", "KID x 1000", ".3g", "less",
+            "kid", "KID x 1000", ".1f", "less",
             "Kernel distance between the same features, 0 on average for sets that do not differ. "
             f"Its standard error is from {HALVES} random halves of the images (seed {SEED}), and "
             "up to twice too large where two sets hardly differ.", 1000,
