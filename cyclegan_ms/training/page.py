@@ -93,7 +93,7 @@ def _chips(last, status, facts):
         chips.append(("time so far", tqdm.format_interval(status.seconds)))
         if left > 0:
             chips.append(("time left", tqdm.format_interval(left * last["step_s"])))
-        chips.append(("a step", f"{last['step_s']:.2f} s"))
+        chips.append(("a step, lately", f"{last['step_s']:.2f} s"))
         chips.append(("learning rate", f"{last['learning_rate']:.2g}"))
     return [*chips, ("device", facts["device"])] if "device" in facts else chips
 
