@@ -472,7 +472,7 @@ def test_the_page_shows_them(finished):
         "blots, % of pixels": lambda row: f"{100 * row['blots']:.2f}",
         "distance of patches to the target&#39;s": lambda row: f"{row['patch_distance']:.3f}",
         "recognised as the target, %": lambda row: f"{100 * row['recognised']:.1f}",
-        "KID x 1000": lambda row: f"{1000 * row['kid']:.3g}",
+        "KID x 1000": lambda row: f"{1000 * row['kid']:.1f}",
     }
     if "recognised" not in read_metrics(finished[2] / "evaluation.jsonl")[0]:
         del shown["recognised as the target, %"]  # no class of ImageNet tells the two

@@ -112,7 +112,8 @@ def test_what_it_says(page):
     chips = dict(text.split("\n") for text in page.locator(".chips li").all_inner_texts())
     assert chips == {
         "epoch": "2 of 4", "step": "1,003 of 2,000", "time so far": "1:02:05",
-        "time left": "08:18", "a step, lately": "0.50 s", "learning rate": "0.0002", "device": "CPU",
+        "time left": "08:18", "a step, lately": "0.50 s", "learning rate": "0.0002",
+        "device": "CPU",
     }  # fmt: skip
     panels = page.locator(".panel")
     assert panels.count() == 2 and panels.locator("svg").count() == 2
