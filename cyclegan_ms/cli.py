@@ -490,17 +490,15 @@ def demo(argv=None):
         stop.interrupt(clean_up)
         setup_device(args.device, "pynative")
         ways = [args.direction] if args.direction or not checkpoint.is_dir() else ["a2b", "b2a"]
-        specs = [Translator(checkpoint, way).spec for way in ways]
-        size = specs[0].image_size
+        engines = {it.spec.name: it for it in (Translator(checkpoint, w).engine for w in ways)}
+        spec = next(iter(engines.values())).spec
 
-        @functools.cache
         def load(direction, size):
-            return Translator(checkpoint, direction, size)
+            return Translator(engines[direction], size=size)
 
-        what = page.Demo(
-            load, [spec.name for spec in specs], size, folder, float(args.max_megapixels)
-        )
-        title = f"CycleGAN: {specs[0].domains[0]} and {specs[0].domains[1]}"
+        limit = float(args.max_megapixels)
+        what = page.Demo(load, list(engines), spec.image_size, folder, limit)
+        title = f"CycleGAN: {spec.domains[0]} and {spec.domains[1]}"
         page.serve(what, title, args.host, args.port)
 
 
