@@ -14,6 +14,9 @@ def main() -> int:
     """Run the command that is named, or print every command and what it does."""
     if len(sys.argv) > 1:
         name = sys.argv[1].removeprefix("cyclegan-").replace("-", "_")
+        if sys.argv[1] == "--version":
+            print(f"cyclegan_ms {__version__}")
+            return 0
         if name in COMMANDS:
             return getattr(cli, name)(sys.argv[2:])
         if sys.argv[1] not in ("--help", "-h"):

@@ -207,8 +207,8 @@ def _dry_run(config: Config, output: Path, resume: bool) -> None:
         load_resumable(config, output, (a, b), workers)
     broken = [count_broken(domain, sys.stderr.isatty()) for domain in (a, b)]
     print(yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True), end="")
-    counts = " and ".join(
-        f"{len(domain)} images of {name}" + (f" ({bad} broken, left out)" if bad else "")
+    counts = "; ".join(
+        f"{len(domain)} images of {name}" + (f", {bad} of them broken and left out" if bad else "")
         for domain, name, bad in zip((a, b), config.data.domains, broken)
     )
     print(

@@ -377,6 +377,7 @@ class Parser(ArgumentParser):
         unknown = re.search(r"unrecognized arguments: --([\w.]+)", text)
         unknown = unknown or re.search(r"Option '([\w.]+)' is not accepted", text)
         group = re.search(r"Group '([\w.]+)' does not accept option '([\w.]+)'", text)
+        dashes = "--" if text.startswith("unrecognized") else ""
         if unknown:
             key = unknown[1]
         elif group:
@@ -385,7 +386,9 @@ class Parser(ArgumentParser):
             return ""
         known = [action.dest for action in self._actions]
         close = difflib.get_close_matches(key, known, 1, 0.7)
-        return f"; did you mean {close[0]}?" if close else f"; {self.prog} --help lists all keys"
+        if not close:
+            return f"; {self.prog} --help lists all keys"
+        return f"; did you mean {dashes}{close[0]}?"
 
 
 class ConfigParser(Parser):

@@ -121,7 +121,7 @@ def test_saved_file_gives_the_same_configuration(tmp_path):
         (["--train.epochs=0"], '"train.epochs": Not of type PositiveInt'),
         (["--train.epochs=many"], '"train.epochs"'),
         (["--train.beta1=1"], '"train.beta1"'),
-        (["--train.epocs=3"], "did you mean train.epochs?"),
+        (["--train.epocs=3"], "did you mean --train.epochs?"),
         (["--device.target=TPU"], '"device.target": Expected one of'),
         (["--data.domains=apple"], '"data.domains": Expected a list, such as [one, two]'),
         (

@@ -233,6 +233,25 @@ def test_progress_of_pictures_and_within_large_ones(tmp_path):
     assert parts[0] == 1 and parts[-1] == 1.99 and 1.5 in parts and len(parts) > 10
 
 
+def test_a_large_picture_is_stopped_within(tmp_path):
+    """It would take minutes; what is done of it is given up, and the rest is left."""
+    for name, side in (("a.png", 8), ("b.png", 40), ("c.png", 8)):
+        draw(tmp_path / "in" / name, (side, side))
+    spec = GeneratorSpec("a2b", ("a", "b"), width=4, blocks=1)
+    save_generator(spec.build(), spec, tmp_path / "g.ckpt")
+    translator = Translator(tmp_path / "g.ckpt", tile=32)
+    stop = StopRequest()
+
+    def press(done, *_):
+        if done > 1.3:
+            stop.caught = 2
+
+    jobs = plan(tmp_path / "in", tmp_path / "out", Options())
+    result = translate_files(translator, jobs, Options(), progress=press, stop=stop)
+    assert names(tmp_path / "out") == {"a.png"} and not result.failed
+    assert [path.name for path in result.written] == ["a.png"] and result.unfinished == 2
+
+
 def test_progress_without_a_terminal(caplog):
     caplog.set_level("INFO")
     with Shown(terminal=False, seconds=0.0) as progress:
@@ -254,7 +273,8 @@ def test_progress_at_a_terminal(capsys):
         progress(2, 2, "image", "small.jpg")
         progress(30, 60, "frame", "film.mp4")
     images, film = capsys.readouterr().err.strip().split("\n")
-    assert "0/2 [" in images and "big.jpg 25%" in images
+    assert images.startswith("0%|") and " 12%|" in images and "0.25/2 [" in images
+    assert images.count("big.jpg") == 1
     last = images.split("\r")[-1]
     assert last.startswith("100%|") and "2/2 [" in last and "jpg" not in last
     assert "film.mp4:  50%|" in film and "30/60 [" in film and "frame/s" in film

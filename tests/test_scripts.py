@@ -64,7 +64,7 @@ def test_dry_run_prints_the_resolved_configuration(data_root, tmp_path):
     done = script("train", f"--data.root={data_root}", *TINY, "--dry_run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert yaml.safe_load(done.stdout)["model"]["blocks"] == 1
-    assert "# 3 images of apple and 2 images of orange; 3 steps an epoch, 600 in all" in done.stdout
+    assert "# 3 images of apple; 2 images of orange; 3 steps an epoch, 600 in all" in done.stdout
     assert [p.name for p in tmp_path.iterdir()] == ["data"]
 
 
@@ -75,7 +75,9 @@ def test_dry_run_reads_every_image(data_root, tmp_path):
     done = script("train", f"--data.root={root}", *TINY, "--dry_run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert re.search(r"^skipped .*/trainA/1\.png: ", done.stderr, re.MULTILINE)
-    assert "# 3 images of apple (1 broken, left out) and 2 images of orange; 3" in done.stdout
+    assert (
+        "# 3 images of apple, 1 of them broken and left out; 2 images of orange; 3" in done.stdout
+    )
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,7 @@ def test_the_list_of_commands():
     "words,status,said",
     [
         ([], 0, "cyclegan-verify"),
+        (["--version"], 0, "cyclegan_ms 0."),
         (["infer", "--version"], 0, "cyclegan-infer cyclegan_ms"),
         (["prepare-data", "--weights", "list"], 0, "style_monet"),
         (["prepare-data"], 2, "error: give either --name"),

@@ -40,7 +40,9 @@ def check_outputs(output, endings=(".json", ".md", ".html")) -> dict[str, Path]:
     paths = {ending: output.with_suffix(ending) for ending in endings}
     for path in paths.values():
         if os.path.lexists(path):
-            raise UserError(f"--output: {path} exists already; nothing is overwritten")
+            raise UserError(
+                f"--output: {path} exists already; give another, nothing is overwritten"
+            )
     check_writable(output.parent)
     return paths
 

@@ -140,6 +140,7 @@ def _say_plan(config, output, domains, schedule, start):
         "%d images of %s, %d of %s; %d steps an epoch, %s of %d, into %s",
         len(domains[0]), a, len(domains[1]), b, schedule.per_epoch, ahead, schedule.last, output,
     )  # fmt: skip
+    log.info("to watch it: %s", output / "index.html")
     if schedule.last < FEW_STEPS:
         log.info(
             "a trial of %d steps: pictures usually look right after some thousand", schedule.last

@@ -175,7 +175,8 @@ def _check_free(jobs, options):
     existing = [target for target in targets if os.path.lexists(target)]
     if existing and len(jobs) == 1:
         raise UserError(
-            f"--output: {shown(existing[0])} exists already; choose another, nothing is overwritten"
+            f"--output: {shown(existing[0])} exists already; choose another, or leave it out with "
+            f"--skip_existing: nothing is overwritten"
         )
     if existing:
         raise UserError(
@@ -269,7 +270,8 @@ def translate_files(
         options: as given to `plan`.
         back: the translator of the other direction, for `options.cycle`.
         progress: is told how far the work is.
-        stop: ends the work after the current images once its `caught` is set.
+        stop: ends the work once its `caught` is set: after the current images, or within a large
+            one, which is left out.
         album: is given what a page is to show.
 
     Raises:
@@ -332,8 +334,11 @@ def _translate_pictures(translator, back, jobs, options, result, progress, stop,
     done = 0
     loaded = _read_ahead(translator, jobs, options, ranges)
     for batch in _batches(loaded, options.batch_size):
-        within = _Within(progress, batch, done, len(jobs), rounds=2 if back else 1)
-        _translate_batch(translator, back, batch, options, result, within, album)
+        within = _Within(progress, batch, done, len(jobs), 2 if back else 1, stop)
+        try:
+            _translate_batch(translator, back, batch, options, result, within, album)
+        except _Stopped:
+            break
         done += len(batch)
         progress(done, len(jobs), "image", within.name)
         if stop and stop.caught:
@@ -399,10 +404,18 @@ def _nobody(*progress):
     """Tell nobody how far it is."""
 
 
-class _Within:
-    """Tells how much of a batch of large pictures is done, which each go from 0 to 1 in turn."""
+class _Stopped(Exception):
+    """The work is to end within a picture."""
 
-    def __init__(self, progress, batch, before, total, rounds):
+
+class _Within:
+    """Tells how much of a batch of large pictures is done, which each go from 0 to 1 in turn.
+
+    Raises _Stopped where the work is to end: a large picture may take minutes more.
+    """
+
+    def __init__(self, progress, batch, before, total, rounds, stop):
+        self.stop = stop
         self.progress, self.before, self.total = progress, before, total
         self.size, self.rounds = len(batch), rounds
         self.name = shown(batch[0][0].source.name)
@@ -411,6 +424,8 @@ class _Within:
 
     def __call__(self, share: float) -> None:
         """Note the share of a translation, or of the way back, that is done, 0 to 1."""
+        if self.stop and self.stop.caught:
+            raise _Stopped
         if share < self.last:
             self.done += 1
         self.last = share
@@ -430,6 +445,8 @@ def _translate_batch(translator, back, batch, options, result, within, album):
     try:
         fakes = translator.pixels(np.stack([pixels for _, _, pixels in good]), within)
         recs = back.pixels(fakes, within) if back else [None] * len(good)
+    except _Stopped:
+        raise
     except Exception as error:  # every engine has its own
         if len(good) > 1:  # together they may be too large
             for job, picture, pixels in good:

@@ -39,10 +39,9 @@ class Shown:
         """
         part = done % 1
         if self.terminal:
-            bar = self._bar_of(name if unit == "frame" else unit, unit)
-            bar.total = total or None
-            bar.set_postfix_str(f"{name} {part:.0%}" if part else "", refresh=False)
-            bar.update(int(done) - bar.n)
+            bar = self._bar_of(name if unit == "frame" else unit, unit, total or None)
+            bar.n = round(done, 2) if part else int(done)
+            bar.set_postfix_str(name if part else "", refresh=False)
             bar.refresh()
             return
         now = time.monotonic()
@@ -56,13 +55,13 @@ class Shown:
             ends = f", about {tqdm.format_interval(left)} left" if left else ""
             logger.info("%s%s%s", whole, within, ends)
 
-    def _bar_of(self, task, unit):
+    def _bar_of(self, task, unit, total):
         """Return the bar of a task, a new one where the last was another's."""
         if self.bar is None or self.begun[0] != task:
             self.close()
             self.begun = (task, time.monotonic())
             name = task if unit == "frame" else None
-            self.bar = tqdm(desc=name, unit=unit, dynamic_ncols=True)
+            self.bar = tqdm(desc=name, total=total, unit=unit, dynamic_ncols=True)
         return self.bar
 
     def close(self) -> None:
