@@ -4,11 +4,16 @@ It does what `infer.py` does, by the same functions and in the same words.
 """
 
 import os
+import signal
 import tempfile
+import time
 from pathlib import Path
+
+from tqdm import tqdm
 
 from cyclegan_ms.errors import UserError
 from cyclegan_ms.files import shown
+from cyclegan_ms.interrupt import StopRequest
 from cyclegan_ms.translate.folder import Options, plan, translate_files
 from cyclegan_ms.translate.page import Album
 from cyclegan_ms.translate.progress import Progress
@@ -60,9 +65,15 @@ class Demo:
             "as large as the picture (slow where that is large)": 0,
         }
         self.max_megapixels = max_megapixels
+        self._at_work: dict[str, StopRequest] = {}
 
     def translate(
-        self, files: list[str], direction: str, size: str, progress: Progress | None = None
+        self,
+        files: list[str],
+        direction: str,
+        size: str,
+        progress: Progress | None = None,
+        visitor: str = "",
     ):
         """Translate pictures.
 
@@ -71,6 +82,7 @@ class Demo:
             direction: one of `directions`.
             size: one of `sizes`.
             progress: is told how far the work is.
+            visitor: for whom, so that `stop` knows.
 
         Returns pairs of small pictures, before and after; results; and what there is to say.
 
@@ -84,12 +96,22 @@ class Demo:
         jobs = plan(files, output, options)
         album = Album(output, side=_SIDE)
         translator = self.load(direction, self.sizes[size])
-        done = translate_files(translator, jobs, options, progress=progress, album=album)
+        stop = self._at_work[visitor] = StopRequest()
+        try:
+            done = translate_files(translator, jobs, options, None, progress, stop, album)
+        finally:
+            self._at_work.pop(visitor)
         lines = [f"failed: {shown(path.name)}: {reason}" for path, reason in done.failed]
         lines += [f"note: {shown(path.name)}: {note}" for path, note in done.notes]
+        lines += [f"stopped: {done.unfinished} left"] if done.unfinished else []
         lines.append(f"{len(done.written)} translated in {done.seconds:.1f} s")
         pairs = [album.pictures(path) for path in done.written]
         return pairs, [str(path) for path in done.written], "\n".join(lines)
+
+    def stop(self, visitor: str = "") -> None:
+        """End what is being translated for a visitor, also within a large picture."""
+        if visitor in self._at_work:
+            self._at_work[visitor].caught = signal.SIGINT
 
 
 def serve(demo: Demo, title: str, host: str = "127.0.0.1", port: int = 7860) -> None:
@@ -152,6 +174,7 @@ def build(gradio, demo: Demo, title: str):
                     list(demo.sizes), value=next(iter(demo.sizes)), label="working size"
                 )
                 button = gradio.Button("Translate", variant="primary")
+                halt = gradio.Button("Stop")
             with gradio.Column(scale=2):
                 line = gradio.ImageSlider(label="original | translation", interactive=False)
                 chosen = gradio.Gallery(
@@ -161,13 +184,21 @@ def build(gradio, demo: Demo, title: str):
                 said = gradio.Textbox(label="messages", lines=2, interactive=False)
                 results = gradio.Files(label="results, to download", interactive=False)
 
-        def run(files, camera, direction, size, bar=gradio.Progress()):  # noqa: B008 - its way
+        def run(
+            files, camera, direction, size,
+            request: gradio.Request, bar=gradio.Progress(),  # noqa: B008 - Gradio's way
+        ):  # fmt: skip
+            begun = time.monotonic()
+
             def progress(done, total, unit, name):
-                bar(done / total if total else None, desc=name)
+                left = (time.monotonic() - begun) * (total - done) / done if total and done else 0
+                ends = f", about {tqdm.format_interval(left)} left" if left else ""
+                bar(done / total if total else None, desc=f"{name}{ends}")
 
             try:
                 given = [*(files or []), *([camera] if camera else [])]
-                found, written, words = demo.translate(given, direction, size, progress)
+                visitor = str(request.session_hash)
+                found, written, words = demo.translate(given, direction, size, progress, visitor)
             except UserError as error:
                 return None, [], gradio.update(visible=False), str(error), None
             others = gradio.update(value=[after for _, after in found], visible=len(found) > 1)
@@ -176,6 +207,12 @@ def build(gradio, demo: Demo, title: str):
         inputs = [files, camera, direction, size]
         outputs = [line, pairs, chosen, said, results]
         button.click(run, inputs, outputs, concurrency_limit=1, scroll_to_output=True)
+
+        def leave(request: gradio.Request):
+            demo.stop(str(request.session_hash))
+
+        halt.click(leave, queue=False)
+        page.unload(leave)  # a page that is closed holds up nobody else
 
         def pick(found, event: gradio.SelectData):
             return found[event.index]

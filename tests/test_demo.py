@@ -85,6 +85,19 @@ def test_without_gradio(monkeypatch, tmp_path):
         require_gradio(tmp_path)
 
 
+def test_a_visitor_stops_within_a_large_picture(served, tmp_path):
+    """Another visitor's leaving stops nothing."""
+    Image.new("RGB", (64, 64), "red").save(tmp_path / "large.png")
+    folder = served[2]
+    demo = Demo(lambda way, _: Translator(folder, way, tile=32), ["day2night"], 32, tmp_path)
+    large = ([str(tmp_path / "large.png")], "day2night", "64 pixels")
+    pairs, written, said = demo.translate(*large, lambda *_: demo.stop("theirs"), "mine")
+    assert len(pairs) == len(written) == 1 and said.startswith("1 translated in ")
+    pairs, written, said = demo.translate(*large, lambda *_: demo.stop("mine"), "mine")
+    assert not pairs and not written
+    assert said.startswith("stopped: 1 left\n0 translated in ")
+
+
 def test_nothing_to_translate(tmp_path):
     with pytest.raises(UserError, match="drop a picture first"):
         Demo(None, ["a2b"], 64, tmp_path).translate([], "a2b", "128 pixels")
