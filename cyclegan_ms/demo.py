@@ -160,7 +160,9 @@ def _theme(gradio):
 def build(gradio, demo: Demo, title: str):
     """Return the page, ready to be launched."""
     with gradio.Blocks(title=title, analytics_enabled=False, delete_cache=(600, 600)) as page:
-        gradio.Markdown(f"# {title}")
+        gradio.Markdown(
+            f"# {title}\nDrop pictures, translate them, and move the line over what became of them."
+        )
         pairs = gradio.State([])
         with gradio.Row():
             with gradio.Column(scale=1):
@@ -206,7 +208,9 @@ def build(gradio, demo: Demo, title: str):
 
         inputs = [files, camera, direction, size]
         outputs = [line, pairs, chosen, said, results]
-        button.click(run, inputs, outputs, concurrency_limit=1, scroll_to_output=True)
+        button.click(
+            run, inputs, outputs, concurrency_limit=1, scroll_to_output=True, show_progress_on=line
+        )
 
         def leave(request: gradio.Request):
             demo.stop(str(request.session_hash))

