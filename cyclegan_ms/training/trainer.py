@@ -142,9 +142,7 @@ def _say_plan(config, output, domains, schedule, start):
     )  # fmt: skip
     log.info("to watch it: %s", output / "index.html")
     if schedule.last < FEW_STEPS:
-        log.info(
-            "a trial of %d steps: pictures usually look right after some thousand", schedule.last
-        )
+        log.info("only %d steps: pictures usually look right after some thousand", schedule.last)
 
 
 def _run(
