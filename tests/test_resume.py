@@ -534,14 +534,14 @@ def test_signals_inside_of_a_process(straight, tmp_path):
 
 
 @pytest.mark.slow
-def test_ten_kills_at_random_moments(straight, compiled, tmp_path):
+def test_twenty_kills_at_random_moments(straight, compiled, tmp_path):
     """SIGKILL during steps and saves (a state is saved after every step): the run always goes on
     from a whole state, and ends as if nothing had happened."""
     root, _ = straight
     run = tmp_path / "run"
     draw = random.Random(5)
     reached = 0
-    for _ in range(10):
+    for _ in range(20):
         process = start_training(root, run, env=compiled)
         wait_for_state(run, process, reached + draw.randrange(3))
         time.sleep(draw.uniform(0, 0.3))

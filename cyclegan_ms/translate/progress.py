@@ -6,12 +6,18 @@ from collections.abc import Callable
 
 from tqdm import tqdm
 
-__all__ = ["Progress", "Shown"]
+__all__ = ["Progress", "Shown", "time_left"]
 
 Progress = Callable[[float, float, str, str], None]
 """Called with what is done, of how much (0: unknown), in what unit, and with an input's name."""
 
 logger = logging.getLogger(__name__)
+
+
+def time_left(done: float, total: float, seconds: float) -> str:
+    """Say how long the rest takes if `done` of `total` took `seconds`; "" where nobody knows."""
+    left = seconds * (total - done) / done if total and done else 0
+    return f", about {tqdm.format_interval(left)} left" if left else ""
 
 
 class Shown:
@@ -51,9 +57,7 @@ class Shown:
             self.last = now
             whole = f"{int(done)} of {total:.0f} {unit}s" if total else f"{int(done)} {unit}s"
             within = f", {part:.0%} of {name}" if part else ""
-            left = (now - self.begun[1]) * (total - done) / done if total and done else 0
-            ends = f", about {tqdm.format_interval(left)} left" if left else ""
-            logger.info("%s%s%s", whole, within, ends)
+            logger.info("%s%s%s", whole, within, time_left(done, total, now - self.begun[1]))
 
     def _bar_of(self, task, unit, total):
         """Return the bar of a task, a new one where the last was another's."""
