@@ -1,9 +1,9 @@
 """List the commands, or run one: python -m cyclegan_ms [COMMAND ...]."""
 
-import difflib
 import sys
 
 from cyclegan_ms import __version__, cli
+from cyclegan_ms.errors import did_you_mean
 
 COMMANDS = ("verify", "prepare_data", "train", "infer", "demo", "evaluate", "export",
             "convert_weights", "benchmark")  # fmt: skip
@@ -20,8 +20,7 @@ def main() -> int:
         if name in COMMANDS:
             return getattr(cli, name)(sys.argv[2:])
         if sys.argv[1] not in ("--help", "-h"):
-            close = difflib.get_close_matches(name, COMMANDS, 1)
-            advice = f"did you mean {close[0]}?" if close else f"it can be {', '.join(COMMANDS)}"
+            advice = did_you_mean(name, COMMANDS)
             print(f"error: there is no command {sys.argv[1]}; {advice}", file=sys.stderr)
             return 2
     print(f"cyclegan_ms {__version__}, CycleGAN on MindSpore. Each command has --help:")

@@ -5,7 +5,6 @@ type and range check and the help text. The field docstrings below are what `--h
 a key stands whether a resumed training may change it.
 """
 
-import difflib
 import json
 import math
 import os
@@ -29,7 +28,7 @@ from jsonargparse.typing import (
 )
 
 from cyclegan_ms import __version__
-from cyclegan_ms.errors import UserError
+from cyclegan_ms.errors import UserError, did_you_mean
 from cyclegan_ms.files import atomic_path, find_shipped
 
 __all__ = [
@@ -315,18 +314,22 @@ SECTIONS: dict[str, type] = {
 
 
 _WORDS = {
-    "Parser key ": "",
-    "a typing.Literal": "one of ",
-    "a <class 'list'>": "a list, such as [one, two]",
-    "Unexpected config:": "the configuration holds no settings",
-    "Expected a <class 'str'>. Got value: True": (
+    r"Parser key ": "",
+    r"a typing\.Literal": "one of ",
+    r"a <class 'list'>": "a list, such as [one, two]",
+    r"Not of type \w+: invalid literal for int\(\) with base 10: (.+)": r"\1 is no whole number",
+    r"Not of type \w+: could not convert string to float: (.+)": r"\1 is no number",
+    r"Not of type \w+: (\S+) does not conform to restriction v": r"\1 is not ",
+    r"(?<=[\d ])and v(?=[<>])": "and ",
+    r"Expected a <class 'float'>\. Got value: (.+)": r"\1 is no number",
+    r"Expected a <class 'int'>\. Got value: (.+)": r"\1 is no whole number",
+    r"Expected a <class 'bool'>\. Got value: (.+)": r"must be true or false, not \1",
+    r"Unexpected config:": "the configuration holds no settings",
+    r"Expected a <class 'str'>\. Got value: (True|False)": (
         "Expected words (in YAML, yes, no, on and off are not: write them in quotes, 'yes')"
     ),
-    "Expected a <class 'str'>. Got value: False": (
-        "Expected words (in YAML, yes, no, on and off are not: write them in quotes, 'no')"
-    ),
 }
-"""jsonargparse's words, and what users are told"""
+"""jsonargparse's words, as patterns, and what users are told"""
 
 
 class Parser(ArgumentParser):
@@ -362,7 +365,7 @@ class Parser(ArgumentParser):
         lines = [line.strip() for line in message.splitlines() if line.strip()]
         text = " ".join(lines)
         for theirs, ours in _WORDS.items():
-            text = text.replace(theirs, ours)
+            text = re.sub(theirs, ours, text)
         if required := re.search(r"arguments are required: (.*)", text):
             flags = ", ".join(f"--{name}" for name in required[1].split(", "))
             text = text.replace(required[1], flags)
@@ -384,11 +387,8 @@ class Parser(ArgumentParser):
             key = f"{group[1]}.{group[2]}"
         else:
             return ""
-        known = [action.dest for action in self._actions]
-        close = difflib.get_close_matches(key, known, 1, 0.7)
-        if not close:
-            return f"; {self.prog} --help lists all keys"
-        return f"; did you mean {dashes}{close[0]}?"
+        known = [dashes + action.dest for action in self._actions]
+        return f"; {did_you_mean(dashes + key, known, f'{self.prog} --help lists all keys')}"
 
 
 class ConfigParser(Parser):
@@ -417,8 +417,7 @@ def _config_file(name):
     if not Path(name).is_file() and name in shipped:
         return str(shipped[name])
     if not os.path.lexists(name):
-        close = difflib.get_close_matches(Path(name).stem, shipped, 1, 0.7)
-        advice = f"did you mean {close[0]}?" if close else f"it can be {', '.join(sorted(shipped))}"
+        advice = did_you_mean(Path(name).stem, sorted(shipped))
         raise UserError(f"{name}: no such file, and no configuration of that name; {advice}")
     try:
         yaml.load(Path(name).read_text(encoding="utf-8-sig"), _StrictLoader)

@@ -1,10 +1,12 @@
 """What a user can mend: errors that carry their own advice, and the commands to type next."""
 
+import difflib
 import shlex
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["TrainingStopped", "UserError", "program"]
+__all__ = ["TrainingStopped", "UserError", "did_you_mean", "program"]
 
 
 class UserError(Exception):
@@ -22,6 +24,19 @@ class TrainingStopped(Exception):
     def __init__(self, message: str, status: int = 1):
         super().__init__(message)
         self.status = status
+
+
+def did_you_mean(given: str, known: Iterable[str], otherwise: str = "") -> str:
+    """Return advice on a name that is not known.
+
+    Args:
+        given: the name.
+        known: all that it could have been.
+        otherwise: advice where none of them is near; by default they are listed.
+    """
+    known = list(known)
+    close = difflib.get_close_matches(given, known, 1, 0.7)
+    return f"did you mean {close[0]}?" if close else otherwise or f"it can be {', '.join(known)}"
 
 
 def program(name: str) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
-from cyclegan_ms.errors import UserError
+from cyclegan_ms.errors import UserError, did_you_mean
 
 try:
     import fcntl
@@ -240,6 +240,8 @@ def find_weights(name, key: str) -> Path:
         return shipped / str(name)
     advice = "give a run folder, such as runs/NAME, or a generator's file"
     advice += f", or one that comes along: {', '.join(names)}" if names else ""
+    beside = [it.name for it in path.parent.glob("[!.]*")]
+    advice = did_you_mean(path.name, [*names, *beside], advice)
     raise UserError(f"{key} {name}: no such file or folder; {advice}")
 
 

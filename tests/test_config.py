@@ -118,9 +118,11 @@ def test_saved_file_gives_the_same_configuration(tmp_path):
 @pytest.mark.parametrize(
     "arguments,words",
     [
-        (["--train.epochs=0"], '"train.epochs": Not of type PositiveInt'),
-        (["--train.epochs=many"], '"train.epochs"'),
-        (["--train.beta1=1"], '"train.beta1"'),
+        (["--train.epochs=0"], '"train.epochs": 0 is not >0'),
+        (["--train.epochs=many"], "\"train.epochs\": 'many' is no whole number"),
+        (["--train.ema=much"], "\"train.ema\": 'much' is no number"),
+        (["--data.flip=maybe"], '"data.flip": must be true or false, not maybe'),
+        (["--train.beta1=1"], '"train.beta1": 1 is not >0 and <1'),
         (["--train.epocs=3"], "did you mean --train.epochs?"),
         (["--device.target=TPU"], '"device.target": Expected one of'),
         (["--data.domains=apple"], '"data.domains": Expected a list, such as [one, two]'),
