@@ -24,6 +24,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cyclegan_ms.errors import UserError
+from cyclegan_ms.page import markdown_table
 
 __all__ = ["SIZES", "Size", "markdown", "measure"]
 
@@ -187,19 +188,20 @@ def markdown(report: dict) -> str:
         f"{report['machine']}; {versions}; {report['date']}. Medians; the ratio is this package's "
         f"time to the other's, of turns taken pairwise; below 1 this package is faster.",
         "",
-        "| | pixels | | seconds | ratio | peak memory | ready after |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
     ]
+    table = [["", "pixels", "", "seconds", "ratio", "peak memory", "ready after"]]
     names = {"train": "training step", "infer": "one image", "data": "200 pairs of images"}
     for row in report["rows"]:
         ratio = "" if row["subject"] == "cyclegan_ms" else f"{row['ratio']:.2f}"
         start = row["import_s"] + row["first_s"]
         name = names[row["task"]] + (f", batch {row['batch']}" if row["batch"] > 1 else "")
-        lines.append(
-            f"| {name} | {row['size']} | {LABELS[row['subject']]} | "
-            f"{row['seconds']:.3g} | {ratio} | {row['peak_gb']:.1f} GB | {start:.0f} s |"
-        )
-    return "\n".join(lines) + "\n"
+        table.append(
+            [
+                name, str(row["size"]), LABELS[row["subject"]], f"{row['seconds']:.3g}", ratio,
+                f"{row['peak_gb']:.1f} GB", f"{start:.0f} s",
+            ]
+        )  # fmt: skip
+    return "\n".join([*lines, *markdown_table(table, words=3)]) + "\n"
 
 
 # ------------------------------------------------------------------- inside of such a process

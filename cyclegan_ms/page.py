@@ -1,4 +1,4 @@
-"""The pages that this package writes: templates with one style, whole in one file each."""
+"""What this package shows its results in: pages from templates, tables of text."""
 
 import html
 import logging
@@ -11,7 +11,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from cyclegan_ms.files import atomic_path, shown
 
-__all__ = ["SMALL", "add_link", "address_from", "address_of", "is_ours", "render"]
+__all__ = ["SMALL", "add_link", "address_from", "address_of", "is_ours", "markdown_table",
+           "render"]  # fmt: skip
 
 SMALL = 128
 """Side of pictures below which a page shows their pixels, and does not smooth them."""
@@ -71,3 +72,22 @@ def add_link(page: Path, target: Path, words: str) -> None:
                 temporary.write_text(text.replace(_LINKS, link, 1), encoding="utf-8")
         except OSError as error:
             log.warning("%s gets no link to it: %s", shown(page), error.strerror)
+
+
+def markdown_table(rows: list[list[str]], words: int = 1) -> list[str]:
+    """Return the lines of a table in Markdown, with columns that are straight in a terminal too.
+
+    Args:
+        rows: its texts, headings first.
+        words: number of columns, from the left, that hold words; the others hold numbers.
+    """
+    widths = [max(map(len, (*column, "---"))) for column in zip(*rows)]
+    head, *body = (
+        [
+            text.ljust(width) if column < words else text.rjust(width)
+            for column, (text, width) in enumerate(zip(row, widths))
+        ]
+        for row in rows
+    )
+    rule = ["-" * (width - 1) + "-:"[column >= words] for column, width in enumerate(widths)]
+    return [f"| {' | '.join(row)} |" for row in (head, rule, *body)]

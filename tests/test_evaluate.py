@@ -293,11 +293,12 @@ def test_a_full_disk_leaves_no_part_of_a_report(evaluated, tmp_path):
 def test_the_table(evaluated):
     report = evaluated[0]
     lines = markdown(report).splitlines()
-    assert lines[0] == "|  | apple2orange | orange2apple | mean |"
-    assert lines[2] == "| test images | 5 | 4 |  |"
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[: lines.index("")]]
+    assert rows[0] == ["", "apple2orange", "orange2apple", "mean"]
+    assert rows[2] == ["test images", "5", "4", ""]
     cycle = [columns["cycle_l1"] for columns in (*report["directions"].values(), report["mean"])]
-    assert lines[3] == "| cycle L1, of [-1, 1] | " + " | ".join(f"{v:.3f}" for v in cycle) + " |"
-    assert any(line.startswith("| FID |") for line in lines)
+    assert rows[3] == ["cycle L1, of [-1, 1]", *(f"{value:.3f}" for value in cycle)]
+    assert "FID" in [row[0] for row in rows]
     assert max(map(len, lines[: lines.index("")])) < 80
 
 

@@ -29,7 +29,7 @@ COLORS = {  # of epoch: real, translated, back; in [-1, 1]
 TERMS = [Term("g_ab", "g", "adversarial", "generator A to B"),
          Term("cycle_a", "cycle", "cycle", "cycle A")]  # fmt: skip
 RUNNING = Status(
-    1003, 2, 4, 2000, 3725.0, domains=("apple", "orange"), shown=(2, 2), side=SIDE
+    1003, 2, 4, 2000, 3725.0, 498.5, domains=("apple", "orange"), shown=(2, 2), side=SIDE
 )  # fmt: skip
 RED, YELLOW, GREEN, BLUE = (255, 0, 0), (255, 255, 0), (0, 255, 0), (0, 0, 255)
 

@@ -2,11 +2,15 @@
 
 import json
 import logging
+import time
 
 import numpy as np
 import pytest
 
-from cyclegan_ms.training.progress import Curves, drop_lines, read_metrics
+from cyclegan_ms.config import Config, TrainConfig
+from cyclegan_ms.model.losses import Term
+from cyclegan_ms.training.progress import Curves, Progress, drop_lines, read_metrics
+from cyclegan_ms.training.schedule import Schedule
 
 pytestmark = pytest.mark.quick
 
@@ -71,3 +75,28 @@ def test_a_file_is_cut_after_a_whole_line(tmp_path, length, caplog):
     drop_lines(path, 4 * length)
     assert path.read_bytes() == b"".join(lines)
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
+
+
+def test_the_time_left_counts_all_but_the_first_step(tmp_path, monkeypatch, caplog):
+    """30 s of compilation; then two steps of 2 s and 6 s of pictures: 5 s for each of 7 more."""
+    caplog.set_level(logging.INFO)
+    now = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    terms = [Term("g_ab", "g", "adversarial", "generator A to B")]
+    with Progress(tmp_path / "m", 0, 10, 2, 5, terms, False, lambda row: None) as progress:
+        assert progress.seconds_left == 0
+        for seconds, left in ((30, 0), (2, 16), (2, 14)):
+            now[0] += seconds
+            progress.step(1, {"g_ab": 0.5})
+            assert progress.seconds_left == left
+        now[0] += 6
+        assert progress.seconds_left == 35
+        progress.end_epoch(1, 4)
+    assert caplog.messages == ["epoch 1/4  g 0.50  5.00 s/step  00:35 left"]
+
+
+def test_a_training_that_ends_early_has_fewer_epochs():
+    config = Config(train=TrainConfig(epochs=20, max_steps=21))
+    schedule = Schedule.of(config, per_epoch=10, workers=1)
+    assert (schedule.last, schedule.epochs) == (21, 3)
+    assert Schedule.of(Config(train=TrainConfig(epochs=20)), 10, 1).epochs == 20

@@ -169,8 +169,9 @@ def _metrics() -> Iterator[Metric]:
             else:
                 yield base
             if distance.has_error:
+                error = f"{label}, error" if label else "- its standard error"
                 yield Metric(
-                    f"{base.key}{ending}_standard_error", "- its standard error", base.form,
+                    f"{base.key}{ending}_standard_error", error, base.form,
                     factor=base.factor, averaged=False,
                 )  # fmt: skip
 

@@ -12,7 +12,7 @@ from cyclegan_ms.errors import UserError
 from cyclegan_ms.evaluate.recognition import class_name
 from cyclegan_ms.evaluate.run import CASES, METRICS, Case
 from cyclegan_ms.files import atomic_path, check_writable, shown
-from cyclegan_ms.page import SMALL, render
+from cyclegan_ms.page import SMALL, markdown_table, render
 
 __all__ = ["check_outputs", "markdown", "write_report"]
 
@@ -109,9 +109,7 @@ def _recognition(found):
 
 def markdown(report: dict) -> str:
     """Return the table and its notes as Markdown."""
-    head, *body = ["| " + " | ".join(row) + " |" for row in table(report)]
-    rule = "| --- |" + " ---: |" * (len(report["directions"]) + 1)
-    return "\n".join([head, rule, *body, "", *notes(report), ""])
+    return "\n".join([*markdown_table(table(report)), "", *notes(report), ""])
 
 
 def write_report(paths: dict[str, Path], report: dict, cases: dict[str, list[Case]]) -> None:

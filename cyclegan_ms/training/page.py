@@ -34,6 +34,8 @@ class Status:
     """of the whole training"""
     seconds: float
     """that its steps took so far"""
+    left: float = 0.0
+    """seconds that the others will take; 0: nobody knows"""
     way_on: str = ""
     """the command to go on with, of a training that was asked to end; "" while it runs"""
     patience: float = 0.0
@@ -84,15 +86,14 @@ def write_page(
 
 def _chips(last, status, facts):
     """List what a glance should tell, as pairs of label and value."""
-    left = status.steps - status.step
     chips = [
         ("epoch", f"{status.epoch} of {status.epochs}"),
         ("step", f"{status.step:,} of {status.steps:,}"),
     ]
     if last:
         chips.append(("time so far", tqdm.format_interval(status.seconds)))
-        if left > 0:
-            chips.append(("time left", tqdm.format_interval(left * last["step_s"])))
+        if status.left:
+            chips.append(("time left", tqdm.format_interval(status.left)))
         chips.append(("a step, lately", f"{last['step_s']:.2f} s"))
         chips.append(("learning rate", f"{last['learning_rate']:.2g}"))
     return [*chips, ("device", facts["device"])] if "device" in facts else chips

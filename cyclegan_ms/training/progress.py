@@ -25,7 +25,7 @@ _PACKAGE = logging.getLogger("cyclegan_ms")
 MEASURES = ("learning_rate", "step_s", "images_per_s", "wait_share")
 """What a line of metrics.jsonl holds besides epoch, step and losses."""
 
-_BAR = "{desc} {percentage:3.0f}% |{bar}| {remaining} left{postfix}"
+_BAR = "{desc} |{bar}| {percentage:3.0f}%{postfix}"
 """80 columns have room for this, the losses, and 8 columns or more of the bar itself."""
 
 
@@ -144,7 +144,8 @@ class Progress:
             self.waits.append(self.wait)
         self.window.add(losses)
         self.epoch.add(losses)
-        self.bar.set_description_str(f"epoch {epoch}")
+        described = ", ".join([f"epoch {epoch}", *self._left()])
+        self.bar.set_description_str(described, refresh=False)
         self.bar.set_postfix_str(self._brief(losses, seconds), refresh=False)
         self.bar.update()
 
@@ -155,6 +156,18 @@ class Progress:
             for short, keys in self.keys.items()
         ]
         return " ".join([*parts, f"{seconds:.2f} s"])
+
+    @property
+    def seconds_left(self) -> float:
+        """Seconds until the end, as long a step as this process's were but for the first, which
+        compiles, with all that is done between steps; 0 where nobody knows."""
+        if self.begun is None or not self.done:
+            return 0.0
+        return self.left * (time.perf_counter() - self.begun) / self.done
+
+    def _left(self):
+        left = self.seconds_left
+        return [f"{tqdm.format_interval(left)} left"] if left else []
 
     def write_line(self, epoch: int, step: int, learning_rate: float) -> None:
         """Write a line for the steps since the line before, if there are any."""
@@ -183,9 +196,7 @@ class Progress:
         parts = [f"{name} {pair}" for name, pair in pairs.items()]
         if self.bar.disable and self.begun is not None and self.done:
             step_s = (time.perf_counter() - self.begun) / self.done
-            parts.append(f"{step_s:.2f} s/step")
-            if self.left:
-                parts.append(f"{tqdm.format_interval(self.left * step_s)} left")
+            parts += [f"{step_s:.2f} s/step", *self._left()]
         log.info("epoch %d/%d  %s", epoch, epochs, "  ".join(parts))
         self.epoch = _Mean()
 

@@ -34,7 +34,6 @@ class Schedule:
     """number of images of each domain per step, over all workers"""
     per_epoch: int
     """number of steps of an epoch"""
-    epochs: int
     rates: list[float]
     """learning rate of every epoch"""
     last: int
@@ -55,7 +54,12 @@ class Schedule:
             )
         last = min(steps, train.max_steps or steps)
         per_step = config.data.batch_size * workers
-        return cls(per_step, per_epoch, train.epochs, rates_of(config_values(config)), last)
+        return cls(per_step, per_epoch, rates_of(config_values(config)), last)
+
+    @property
+    def epochs(self) -> int:
+        """Number of the last epoch, also where `train.max_steps` ends the training in it."""
+        return self.epoch(self.last)
 
     def epoch(self, step: int) -> int:
         """Return the number of the epoch that a step belongs to, from 1 on."""
