@@ -398,7 +398,7 @@ def infer(argv=None):
 def _write_page(args, album, jobs, result, spec) -> None:
     """Write the page of translated pictures, and lead to it from that of their run."""
     facts = [
-        ("translated", len(result.written)),
+        ("results", len(result.written) + len(result.skipped)),
         ("generator", ", ".join(dict.fromkeys([spec.name, Path(args.checkpoint).name]))),
         ("seconds", f"{result.seconds:.1f}"),
     ]

@@ -3,6 +3,7 @@
 It does what `infer.py` does, by the same functions and in the same words.
 """
 
+import logging
 import os
 import signal
 import tempfile
@@ -42,6 +43,26 @@ def require_gradio(folder):
     except ImportError as error:
         raise UserError("the demo needs Gradio: pip install gradio 'numpy<2'") from error
     return gradio
+
+
+class _Hints(logging.Handler):
+    """Gathers what this package logs meanwhile: it is meant for whoever is at the page."""
+
+    def __init__(self):
+        super().__init__(logging.INFO)
+        self.lines: list[str] = []
+        self.package = logging.getLogger("cyclegan_ms")
+
+    def emit(self, record):
+        """Keep a line."""
+        self.lines.append(record.getMessage())
+
+    def __enter__(self):
+        self.package.addHandler(self)
+        return self
+
+    def __exit__(self, *error):
+        self.package.removeHandler(self)
 
 
 class Demo:
@@ -96,11 +117,13 @@ class Demo:
         translator = self.load(direction, self.sizes[size])
         stop = self._at_work[visitor] = StopRequest()
         try:
-            done = translate_files(translator, jobs, options, None, progress, stop, album)
+            with _Hints() as hints:
+                done = translate_files(translator, jobs, options, None, progress, stop, album)
         finally:
             self._at_work.pop(visitor)
         lines = [f"failed: {shown(path.name)}: {reason}" for path, reason in done.failed]
         lines += [f"note: {shown(path.name)}: {note}" for path, note in done.notes]
+        lines += [f"note: {hint}" for hint in hints.lines]
         lines += [f"stopped: {done.unfinished} left"] if done.unfinished else []
         lines.append(f"{len(done.written)} translated in {done.seconds:.1f} s")
         pairs = [album.pictures(path) for path in done.written]
@@ -132,7 +155,7 @@ def serve(demo: Demo, title: str, host: str = "127.0.0.1", port: int = 7860) -> 
             page.launch(
                 server_name=host, server_port=free, quiet=True, share=False, show_error=True,
                 max_file_size=_MEGABYTES * 2**20, footer_links=[], enable_monitoring=False,
-                theme=_theme(gradio), css=_STYLE, prevent_thread_lock=True,
+                theme=_theme(gradio), head=_STYLE, prevent_thread_lock=True,
                 allowed_paths=[str(demo.folder)],
             )  # fmt: skip
             break
@@ -144,10 +167,14 @@ def serve(demo: Demo, title: str, host: str = "127.0.0.1", port: int = 7860) -> 
     page.block_thread()
 
 
-_STYLE = (
-    "footer { display: none !important }"
-    " .gradio-container { max-width: 1100px !important; margin: 0 auto }"
-)
+_STYLE = """<style>
+footer { display: none !important }
+.gradio-container { max-width: 1100px !important; margin: 0 auto !important }
+.grid-wrap { min-height: 0 !important }
+td.download { min-width: 6rem !important }
+@media (max-width: 450px) { .fillable.app { padding: 8px !important } }
+</style>"""
+"""In the page's head: Gradio's own parameter for it reaches only what is inside of the page."""
 
 
 def _theme(gradio):
@@ -200,7 +227,10 @@ def build(gradio, demo: Demo, title: str):
                 found, written, words = demo.translate(given, direction, size, progress, visitor)
             except UserError as error:
                 return None, [], gradio.update(visible=False), str(error), None
-            others = gradio.update(value=[after for _, after in found], visible=len(found) > 1)
+            names = [Path(path).name for path in written]
+            after = [(picture, name) for (_, picture), name in zip(found, names)]
+            columns = min(4, len(found)) or None
+            others = gradio.update(value=after, visible=len(found) > 1, columns=columns)
             return found[0] if found else None, found, others, words, written
 
         inputs = [files, camera, direction, size]

@@ -1,6 +1,7 @@
 """The evaluation of a finished run, and the cheap one while training."""
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -269,6 +270,8 @@ def test_the_files(evaluated, tmp_path):
     assert paths[".md"].read_text() == markdown(report)
     page = paths[".html"].read_text()
     assert "http" not in page
+    training = os.path.relpath(Path(report["checkpoint"], "index.html"), paths[".html"].parent)
+    assert f'href="{training}"' in page
     # Of 5 and of 4 images the best two and the worst two: original, translated, back.
     assert len(re.findall('src="data:image/png;base64,', page)) == 2 * (2 + 2) * 3
     for direction, found in cases.items():

@@ -12,7 +12,7 @@ from cyclegan_ms.errors import UserError
 from cyclegan_ms.evaluate.recognition import class_name
 from cyclegan_ms.evaluate.run import CASES, METRICS, Case
 from cyclegan_ms.files import atomic_path, check_writable, shown
-from cyclegan_ms.page import SMALL, markdown_table, render
+from cyclegan_ms.page import SMALL, address_from, is_ours, markdown_table, render
 
 __all__ = ["check_outputs", "markdown", "write_report"]
 
@@ -68,7 +68,8 @@ def notes(report: dict) -> list[str]:
     fewest = min(columns["images"] for columns in report["directions"].values())
     few = f" Only {fewest} test images: with fewer than {FEW} these numbers say little."
     lines = [
-        f"Epoch {report['epoch']}, {size} x {size} pixels.{few if fewest < FEW else ''}",
+        f"Epoch {report['epoch']}, test images of {size} x {size} pixels."
+        f"{few if fewest < FEW else ''}",
         f"The classifier is right on {judge['held_out_accuracy']:.1%} of "
         f"{sum(judge['held_out'])} training images held out, and on {judge['test_accuracy']:.1%} "
         f"of the real test images (means of both domains).",
@@ -126,7 +127,7 @@ def write_report(paths: dict[str, Path], report: dict, cases: dict[str, list[Cas
     texts = {
         ".json": json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False),
         ".md": markdown(report),
-        ".html": _page(report, cases),
+        ".html": _page(report, cases, paths[".html"]),
     }
     folder = paths[".json"].parent
     try:
@@ -139,7 +140,7 @@ def write_report(paths: dict[str, Path], report: dict, cases: dict[str, list[Cas
         raise UserError(f"--output in {folder}: {error.strerror or error}; not written") from error
 
 
-def _page(report, cases):
+def _page(report, cases, place):
     columns = {**report["directions"], "mean": report["mean"]}
     rows = [(it, [it.text(values) for values in columns.values()]) for it in _reported(report)]
     groups = []
@@ -151,7 +152,9 @@ def _page(report, cases):
             groups.append({"direction": direction, "word": word, "cases": shown_cases})
     title = f"Evaluation of {Path(report['checkpoint']).name}"
     texts = {"title": title, "columns": list(columns), "rows": rows, "notes": notes(report)}
-    return render("report.html", **texts, groups=groups)
+    run_page = Path(report["checkpoint"], "index.html")
+    run = is_ours(run_page) and address_from(place, run_page)
+    return render("report.html", **texts, groups=groups, run=run)
 
 
 def _case(case):

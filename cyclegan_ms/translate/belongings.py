@@ -111,7 +111,7 @@ def read_belongings(file: Image.Image) -> tuple[Image.Image, Belongings, list[st
             found.geo = {}
             notes.append("its geo tags are left out: they are for the picture before it was turned")
     if "photoshop" in info:
-        notes.append("its IPTC data is left out")
+        notes.append("its IPTC data is left out: Pillow reads it, and writes none")
     return upright, found, notes
 
 

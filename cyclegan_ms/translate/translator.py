@@ -32,6 +32,9 @@ LARGEST_ON_CPU = 2**31 // (7 * 7 * 8)
 """Pixels that a CPU convolves at once, at most: 5.4 million. On some CPUs oneDNN's 7x7 convolutions
 did not come back from larger pictures, at any width; 7 x 7 x 8 values a pixel pass 2^31 there."""
 
+_SOFT = 3
+"""A result that is enlarged more often than this is said to be soft."""
+
 # Measured: MindSpore's graph of a generator peaks at 10 to 19 bytes for each channel of its first
 # layer and each pixel (CPU; widths 24 and 64, 0.25 to 4.8 megapixels).
 _BYTES_PER_CHANNEL = 20
@@ -176,14 +179,22 @@ class Translator:
                 f"{size[0]}x{size[1]} pixels need about {needed / 1e9:.0f} GB of memory, "
                 f"{free / 1e9:.0f} are free"
             )
-        trained = self.spec.image_size
-        if self.spec.resized and min(size) > 2 * trained and not self._said_size:
-            self._said_size = True
-            log.info(
-                "trained at %d pixels, applied at %dx%d: --size %d may look better",
-                trained, *size, trained,
-            )  # fmt: skip
+        if self.spec.resized and not self._said_size:
+            self._say_size(size_of(image), size)
         return to_chw(resized(image, size))
+
+    def _say_size(self, own, size):
+        """Say that an image is far from the size of the training, or small for its own."""
+        trained, enlarged = self.spec.image_size, max(own) / max(size)
+        if min(size) > 2 * trained:
+            words = f"trained at {trained} pixels, applied at {size[0]}x{size[1]}"
+            log.info("%s: --size %d may look better", words, trained)
+        elif enlarged > _SOFT and min(size) <= trained:
+            words = f"computed at {size[0]}x{size[1]} and enlarged {enlarged:.0f} times"
+            log.info("%s, so it is soft: --size %d is sharper", words, 2 * trained)
+        else:
+            return
+        self._said_size = True
 
     def finish(self, pixels: np.ndarray, picture: Picture) -> AnyImage:
         """Turn (C, h, w) in [-1, 1] into the result for a picture, of its size.
