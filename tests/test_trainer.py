@@ -71,8 +71,9 @@ def test_images_that_vanish_cost_nothing(data_root, tmp_path):
     assert train(longer, run, resume=True, progress=False).steps_done == step + 2
 
 
-def test_the_page_says_that_it_was_stopped(data_root, tmp_path):
+def test_the_page_says_that_it_was_stopped(data_root, tmp_path, caplog):
     """At the step where it was, also before the first line of metrics.jsonl."""
+    caplog.set_level("INFO", "cyclegan_ms")
     stop = StopRequest()
     stop.caught = signal.SIGINT
     run = tmp_path / "run"
@@ -82,6 +83,9 @@ def test_the_page_says_that_it_was_stopped(data_root, tmp_path):
     assert f"Stopped. To go on: <code>{resume_command(run)}</code>" in page
     assert "</small>1 of " in page and "running = false" in page
     assert "epoch_0001.png" in page
+    fewest = min(len(list((data_root / name).iterdir())) for name in ("trainA", "trainB"))
+    advice = f"only {fewest} images of a domain: --loss.diff_augment true helps with few"
+    assert advice in caplog.messages
 
 
 def test_learning_rates_of_the_paper():

@@ -32,6 +32,10 @@ FEW_STEPS = 500
 """Number of steps below which a training is called a trial: the quickstart's drawings take 768."""
 
 
+FEW_IMAGES = 50
+"""Number of images of a domain below which there is advice; the quickstart has 64 drawings."""
+
+
 def train(
     config: Config,
     output,
@@ -141,6 +145,9 @@ def _say_plan(config, output, domains, schedule, start):
         len(domains[0]), a, len(domains[1]), b, schedule.per_epoch, ahead, schedule.last, output,
     )  # fmt: skip
     log.info("to watch it: %s", output / "index.html")
+    fewest = min(map(len, domains))
+    if fewest < FEW_IMAGES and not config.loss.diff_augment:
+        log.info("only %d images of a domain: --loss.diff_augment true helps with few", fewest)
     if schedule.last < FEW_STEPS:
         log.info("only %d steps: pictures usually look right after some thousand", schedule.last)
 
