@@ -132,6 +132,7 @@ def _turns(task, size, subjects, rounds, target, say):
             # Of the turns pairwise: what slows one turn down slows both.
             "ratio": statistics.median(b / s for b, s in zip(base, seconds[subject])),
             "peak_gb": peaks[subject],
+            "memory_ratio": peaks[subjects[0]] / peaks[subject],
             **workers[subject].ready,
         }
         for subject in subjects
@@ -185,20 +186,22 @@ def markdown(report: dict) -> str:
     """Return the report as a table."""
     versions = ", ".join(f"{name} {number}" for name, number in report["versions"].items())
     lines = [
-        f"{report['machine']}; {versions}; {report['date']}. Medians; the ratio is this package's "
-        f"time to the other's, of turns taken pairwise; below 1 this package is faster.",
+        f"{report['machine']}; {versions}; {report['date']}. Medians; the ratios are this "
+        f"package's time to the other's, of turns taken pairwise, and its memory to the other's: "
+        f"below 1 this package is faster, or leaner.",
         "",
     ]
-    table = [["", "pixels", "", "seconds", "ratio", "peak memory", "ready after"]]
+    table = [["", "pixels", "", "seconds", "ratio", "peak memory", "ratio", "ready after"]]
     names = {"train": "training step", "infer": "one image", "data": "200 pairs of images"}
     for row in report["rows"]:
-        ratio = "" if row["subject"] == "cyclegan_ms" else f"{row['ratio']:.2f}"
+        ratios = [f"{row[key]:.2f}" for key in ("ratio", "memory_ratio")]
+        of_time, of_memory = ratios if row["subject"] != "cyclegan_ms" else ("", "")
         start = row["import_s"] + row["first_s"]
         name = names[row["task"]] + (f", batch {row['batch']}" if row["batch"] > 1 else "")
         table.append(
             [
-                name, str(row["size"]), LABELS[row["subject"]], f"{row['seconds']:.3g}", ratio,
-                f"{row['peak_gb']:.1f} GB", f"{start:.0f} s",
+                name, str(row["size"]), LABELS[row["subject"]], f"{row['seconds']:.3g}", of_time,
+                f"{row['peak_gb']:.1f} GB", of_memory, f"{start:.0f} s",
             ]
         )  # fmt: skip
     return "\n".join([*lines, *markdown_table(table, words=3)]) + "\n"

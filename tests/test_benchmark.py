@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 def row(subject, seconds, ratio, batch=1):
     return {
         "task": "train", "size": 128, "batch": batch, "subject": subject, "seconds": seconds,
-        "ratio": ratio, "peak_gb": 1.25, "import_s": 2.0, "first_s": 9.0,
+        "ratio": ratio, "peak_gb": 1.25, "memory_ratio": 0.75, "import_s": 2.0, "first_s": 9.0,
     }  # fmt: skip
 
 
@@ -29,8 +29,8 @@ def test_table():
     assert lines[0].startswith("some CPU, 2 cores; mindspore 2.8.0; 2026-11-23.")
     table = lines[2:]
     assert [[cell.strip() for cell in line.split("|")[1:-1]] for line in table[2:]] == [
-        ["training step", "128", "cyclegan_ms, Graph", "3", "", "1.2 GB", "11 s"],
-        ["training step, batch 4", "128", "PyTorch twin", "2", "1.50", "1.2 GB", "11 s"],
+        ["training step", "128", "cyclegan_ms, Graph", "3", "", "1.2 GB", "", "11 s"],
+        ["training step, batch 4", "128", "PyTorch twin", "2", "1.50", "1.2 GB", "0.75", "11 s"],
     ]
     places = [[at for at, sign in enumerate(line) if sign == "|"] for line in table]
     assert places == 4 * [places[0]]  # straight columns
@@ -69,6 +69,7 @@ def test_all_subjects_take_turns(tmp_path):
         assert other["ratio"] == pytest.approx(ratios[1])
         assert other["seconds"] == sorted(other["all_seconds"])[1] > 0
         assert 0.1 < other["peak_gb"] < 20
+        assert other["memory_ratio"] == ours["peak_gb"] / other["peak_gb"]
     assert (tmp_path / "b.md").read_text() == markdown(report)
     again = subprocess.run(command, capture_output=True, text=True)
     assert again.returncode == 2 and "b.json exists" in again.stderr
