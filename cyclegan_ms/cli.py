@@ -23,7 +23,8 @@ from jsonargparse.typing import (
     restricted_number_type,
 )
 
-from cyclegan_ms.config import Config, DataConfig, Parser, build_config, config_parser, load_config
+from cyclegan_ms.arguments import Parser
+from cyclegan_ms.config import Config, DataConfig, build_config, config_parser, load_config
 from cyclegan_ms.errors import TrainingStopped, UserError, program
 from cyclegan_ms.files import (
     atomic_path,

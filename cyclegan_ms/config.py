@@ -8,8 +8,6 @@ a key stands whether a resumed training may change it.
 import json
 import math
 import os
-import re
-import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, replace
 from enum import Enum
@@ -17,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
 import yaml
-from jsonargparse import SUPPRESS, ArgumentParser, Namespace, set_parsing_settings
+from jsonargparse import SUPPRESS, Namespace, set_parsing_settings
 from jsonargparse.typing import (
     ClosedUnitInterval,
     NonNegativeFloat,
@@ -27,7 +25,7 @@ from jsonargparse.typing import (
     PositiveInt,
 )
 
-from cyclegan_ms import __version__
+from cyclegan_ms.arguments import Parser
 from cyclegan_ms.errors import UserError, did_you_mean
 from cyclegan_ms.files import atomic_path, find_shipped
 
@@ -38,7 +36,6 @@ __all__ = [
     "LossConfig",
     "ModelConfig",
     "OnResume",
-    "Parser",
     "TrainConfig",
     "build_config",
     "config_parser",
@@ -311,84 +308,6 @@ SECTIONS: dict[str, type] = {
     "train": TrainConfig,
     "device": DeviceConfig,
 }
-
-
-_WORDS = {
-    r"Parser key ": "",
-    r"a typing\.Literal": "one of ",
-    r"a <class 'list'>": "a list, such as [one, two]",
-    r"Not of type \w+: invalid literal for int\(\) with base 10: (.+)": r"\1 is no whole number",
-    r"Not of type \w+: could not convert string to float: (.+)": r"\1 is no number",
-    r"Not of type \w+: (\S+) does not conform to restriction v": r"\1 is not ",
-    r"(?<=[\d ])and v(?=[<>])": "and ",
-    r"Expected a <class 'float'>\. Got value: (.+)": r"\1 is no number",
-    r"Expected a <class 'int'>\. Got value: (.+)": r"\1 is no whole number",
-    r"Expected a <class 'bool'>\. Got value: (.+)": r"must be true or false, not \1",
-    r"Unexpected config:": "the configuration holds no settings",
-    r"Expected a <class 'str'>\. Got value: (True|False)": (
-        "Expected words (in YAML, yes, no, on and off are not: write them in quotes, 'yes')"
-    ),
-}
-"""jsonargparse's words, as patterns, and what users are told"""
-
-
-class Parser(ArgumentParser):
-    """An argument parser that reports errors in one or two lines, without the list of all flags."""
-
-    quit = True
-    """whether an error ends the program with status 2, or raises UserError"""
-
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, version=f"cyclegan_ms {__version__}", **kwargs)
-
-    def parse_args(self, args=None, *rest, **options):
-        """Parse arguments, once they are `_prepared`."""
-        args = sys.argv[1:] if args is None else args
-        return super().parse_args(self._prepared(args), *rest, **options)
-
-    def _prepared(self, args):
-        """Put the home folder for `~` at the start of an argument, or of its value; no URLs."""
-        for arg in args:
-            if url := re.match(r"(?:--[\w.]+=)?([a-z][a-z0-9+.-]*://.*)", str(arg)):
-                self.error(f"{url[1]} is a URL: download it, and give the file or folder")
-        home = os.path.expanduser("~")
-        return [re.sub(r"^(--[\w.]+=)?~(?=/|$)", rf"\g<1>{home}", str(arg)) for arg in args]
-
-    def format_help(self):
-        """Leave out that nothing is the default of what may be left out."""
-        return re.sub(
-            r"\s+\(default:\s+null\)|,\s+default:\s+null(?=\))", "", super().format_help()
-        )
-
-    def error(self, message, ex=None):
-        """Print or raise an error in this package's words."""
-        lines = [line.strip() for line in message.splitlines() if line.strip()]
-        text = " ".join(lines)
-        for theirs, ours in _WORDS.items():
-            text = re.sub(theirs, ours, text)
-        if required := re.search(r"arguments are required: (.*)", text):
-            flags = ", ".join(f"--{name}" for name in required[1].split(", "))
-            text = text.replace(required[1], flags)
-        text += self._suggestion(text)
-        if not self.quit:
-            raise UserError(text if text.startswith(self.prog) else f"{self.prog}: {text}")
-        print(f"{self.prog}: error: {text}", file=sys.stderr)
-        sys.exit(2)
-
-    def _suggestion(self, text):
-        """Suggest what a mistyped key may have meant."""
-        unknown = re.search(r"unrecognized arguments: --([\w.]+)", text)
-        unknown = unknown or re.search(r"Option '([\w.]+)' is not accepted", text)
-        group = re.search(r"Group '([\w.]+)' does not accept option '([\w.]+)'", text)
-        dashes = "--" if text.startswith("unrecognized") else ""
-        if unknown:
-            key = unknown[1]
-        elif group:
-            key = f"{group[1]}.{group[2]}"
-        else:
-            return ""
-        known = [dashes + action.dest for action in self._actions]
-        return f"; {did_you_mean(dashes + key, known, f'{self.prog} --help lists all keys')}"
 
 
 class ConfigParser(Parser):
