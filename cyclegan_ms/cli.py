@@ -373,7 +373,7 @@ def infer(argv=None):
     stop.interrupt(clean_up)
 
     from cyclegan_ms.data.ranges import Range
-    from cyclegan_ms.translate.folder import Options, folder_of, plan
+    from cyclegan_ms.translate.plan import Options, folder_of, plan
 
     options = Options(
         args.format, int(args.quality), int(args.batch_size), args.side_by_side, args.cycle,

@@ -13,8 +13,9 @@ from pathlib import Path
 from cyclegan_ms.errors import UserError
 from cyclegan_ms.files import shown
 from cyclegan_ms.interrupt import StopRequest
-from cyclegan_ms.translate.folder import Options, plan, translate_files
+from cyclegan_ms.translate.folder import translate_files
 from cyclegan_ms.translate.page import Album
+from cyclegan_ms.translate.plan import Options, plan
 from cyclegan_ms.translate.progress import Progress, time_left
 
 __all__ = ["Demo", "require_gradio", "serve"]

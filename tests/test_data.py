@@ -31,8 +31,8 @@ from cyclegan_ms.data.prepare import write_mindrecord
 from cyclegan_ms.data.stream import UnpairedStream, augment, create_dataset, epoch_steps, iterate
 from cyclegan_ms.errors import UserError
 from cyclegan_ms.training.resume import fingerprint
-from cyclegan_ms.translate.folder import Options, plan
 from cyclegan_ms.translate.pictures import open_picture
+from cyclegan_ms.translate.plan import Options, plan
 
 pytestmark = pytest.mark.quick
 

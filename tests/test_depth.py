@@ -21,7 +21,8 @@ from cyclegan_ms.model.spec import GeneratorSpec
 from cyclegan_ms.training.cyclegan import generator_spec
 from cyclegan_ms.translate import Translator
 from cyclegan_ms.translate.depth import depth_for
-from cyclegan_ms.translate.folder import Options, plan, translate_files
+from cyclegan_ms.translate.folder import translate_files
+from cyclegan_ms.translate.plan import Options, plan
 from cyclegan_ms.weights.engines import MindSporeEngine
 
 RAMP = np.arange(4096, dtype=np.uint16).reshape(64, 64)

@@ -13,8 +13,9 @@ from cyclegan_ms.errors import UserError
 from cyclegan_ms.interrupt import StopRequest
 from cyclegan_ms.translate import Translator
 from cyclegan_ms.translate.films import translate_film
-from cyclegan_ms.translate.folder import Options, plan, translate_files
+from cyclegan_ms.translate.folder import translate_files
 from cyclegan_ms.translate.page import Album
+from cyclegan_ms.translate.plan import Options, plan
 
 pytestmark = [pytest.mark.quick, pytest.mark.usefixtures("pynative")]
 

@@ -20,7 +20,8 @@ from cyclegan_ms.files import shown
 from cyclegan_ms.interrupt import StopRequest
 from cyclegan_ms.model.spec import GeneratorSpec
 from cyclegan_ms.translate import Translator
-from cyclegan_ms.translate.folder import Options, plan, translate_files
+from cyclegan_ms.translate.folder import translate_files
+from cyclegan_ms.translate.plan import Options, plan
 from cyclegan_ms.translate.progress import Shown
 from cyclegan_ms.weights.checkpoint import save_generator
 

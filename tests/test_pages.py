@@ -16,8 +16,9 @@ from cyclegan_ms.page import add_link, render
 from cyclegan_ms.training.page import Status, write_page
 from cyclegan_ms.training.plots import cycle_grid
 from cyclegan_ms.translate import Translator
-from cyclegan_ms.translate.folder import Options, plan, translate_files
+from cyclegan_ms.translate.folder import translate_files
 from cyclegan_ms.translate.page import Album
+from cyclegan_ms.translate.plan import Options, plan
 
 pytestmark = pytest.mark.usefixtures("pynative")
 
