@@ -16,7 +16,7 @@ from mindspore.train.mind_ir_pb2 import ModelProto
 
 from cyclegan_ms import cli
 from cyclegan_ms.errors import UserError
-from cyclegan_ms.model.kernels import Winograd
+from cyclegan_ms.model.winograd import Winograd
 from cyclegan_ms.translate import Translator
 from cyclegan_ms.weights.checkpoint import save_generator
 from cyclegan_ms.weights.engines import MindSporeEngine, load_engine
