@@ -16,6 +16,7 @@ from cyclegan_ms.model.unrolled import (
     Enlarged,
     IntoFew,
     OutOfFew,
+    Plain,
     Strided,
     StridedTranspose,
     Unrolled,
@@ -48,7 +49,7 @@ def kind_of(pixels: int, width: int, batches: int = 1) -> Pictures:
 
 def method_for(
     c_in: int, c_out: int, kernel: int, stride: int, padding: int, pictures: Pictures
-) -> nn.Cell | None:
+) -> nn.Cell:
     """Return the quickest cell that maps x (N, C, H, W) and weights (C', C, k, k) to their product.
 
     It holds no parameters: one serves all layers of the same sizes.
@@ -61,10 +62,9 @@ def method_for(
         padding: rows and columns of zeros on each side, at most k - stride.
         pictures: the size of what it is to see.
 
-    Returns None where MindSpore's own operator is as quick.
     """
     if pictures == "small" and kernel < 7:
-        return None
+        return Plain(c_out, kernel, stride, padding)
     if stride == 2:
         return Strided(c_in, c_out, kernel, padding)
     if kernel == 3 and padding <= 1 and pictures != "large":
@@ -76,10 +76,16 @@ def method_for(
 def transposed_method_for(
     c_in: int, c_out: int, padding: int, pictures: Pictures
 ) -> nn.Cell | None:
-    """Return what `method_for` does, for a transposed 3x3 convolution: see `StridedTranspose`."""
+    """Return what `method_for` does, for a transposed 3x3 convolution: see `StridedTranspose`.
+
+    None where MindSpore's own operator is as quick.
+    """
     return None if pictures == "small" else StridedTranspose(c_in, c_out, padding)
 
 
 def resized_method_for(c_in: int, c_out: int, pictures: Pictures) -> nn.Cell | None:
-    """Return what `method_for` does, for a 3x3 convolution of an enlarged map: see `Enlarged`."""
+    """Return what `method_for` does, for a 3x3 convolution of an enlarged map: see `Enlarged`.
+
+    None where MindSpore's own operators are as quick.
+    """
     return None if pictures == "small" else Enlarged(c_in, c_out)
