@@ -50,7 +50,7 @@ class InstanceNorm(nn.Cell):
     def __init__(self, channels: int):
         super().__init__()
         self.channels = channels
-        self.normalise = _Normalise() if for_cpu() else None
+        self.normalise = _Normalise(channels) if for_cpu() else None
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
         if self.normalise is None:
@@ -66,33 +66,37 @@ class _Normalise(nn.Cell):
     would take as much memory again.
     """
 
-    def __init__(self):
+    def __init__(self, channels):
         super().__init__()
         self.batch_norm = ops.BatchNorm(is_training=True, epsilon=EPSILON)
         self.gradient = _grad_ops.BatchNormGrad(is_training=True, epsilon=EPSILON)
-        self.ones, self.zeros, self.reshape = ops.Ones(), ops.Zeros(), ops.Reshape()
-
-    def construct(self, x):
-        n, c, h, w = x.shape
+        self.reshape = ops.Reshape()
         # BatchNorm writes running statistics into its last two inputs. Graph mode merges equal
         # constants, so each of the four needs a different value: a merged pair is overwritten
         # before the backward pass reads it, and gradients come out silently wrong.
-        scale = self.ones((n * c,), ms.float32)
-        shift = self.zeros((n * c,), ms.float32)
-        unused_mean = ops.full((n * c,), 0.25, dtype=ms.float32)
-        unused_variance = ops.full((n * c,), 0.5, dtype=ms.float32)
+        values = {"scale": 1, "shift": 0, "unused_mean": 0.25, "unused_variance": 0.5}
+        for name, value in {**values, "nearly_one": 1 - EPSILON}.items():
+            setattr(self, name, ms.Tensor(np.full(channels, value, np.float32)))
+
+    def construct(self, x):
+        n, c, h, w = x.shape
         folded = self.batch_norm(
-            self.reshape(x, (1, n * c, h, w)), scale, shift, unused_mean, unused_variance
-        )
+            self.reshape(x, (1, n * c, h, w)),
+            self._for_all(self.scale, n), self._for_all(self.shift, n),
+            self._for_all(self.unused_mean, n), self._for_all(self.unused_variance, n),
+        )  # fmt: skip
         return self.reshape(folded[0], (n, c, h, w)), folded[4]
+
+    def _for_all(self, values, n):
+        """Repeat the values of an image's channels for n of them."""
+        return values if n == 1 else ops.tile(values, (n,))
 
     def bprop(self, x, out, dout):
         y, variance = out
         n, c, h, w = x.shape
         # The kernel's formula for something of mean 0 and variance 1, scaled by the deviation.
         scale = ops.rsqrt(variance + EPSILON)
-        mean = self.zeros((n * c,), ms.float32)
-        one = self.ones((n * c,), ms.float32) - EPSILON
+        mean, one = self._for_all(self.shift, n), self._for_all(self.nearly_one, n)
         y, dy = self.reshape(y, (1, n * c, h, w)), self.reshape(dout[0], (1, n * c, h, w))
         dx = self.gradient(dy, y, scale, mean, one, one)[0]
         return (self.reshape(dx, (n, c, h, w)),)
