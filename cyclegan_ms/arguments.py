@@ -7,27 +7,40 @@ import sys
 from jsonargparse import ArgumentParser
 
 from cyclegan_ms import __version__
-from cyclegan_ms.errors import UserError, did_you_mean
+from cyclegan_ms.errors import UserError, nearest
 
 __all__ = ["Parser"]
 
 _WORDS = {
+    # Of a key that may also be null, with all the types that were tried.
+    r"Does not validate against any of the Union subtypes Subtypes: \[.*?\] Errors: - (.+?)"
+    r"(?: - Expected a <class 'NoneType'>)? Given value type: <class '\w+'> Given value: (.*)":
+        r"\1. Got value: \2",
     r"Parser key ": "",
     r"a typing\.Literal": "one of ",
     r"a <class 'list'>": "a list, such as [one, two]",
-    r"Not of type \w+: invalid literal for int\(\) with base 10: (.+)": r"\1 is no whole number",
-    r"Not of type \w+: could not convert string to float: (.+)": r"\1 is no number",
+    r"Not of type \w+: invalid literal for int\(\) with base 10: ('.*?'|\".*?\")"
+    r"(?:\. Got value: .*)?": r"\1 is no whole number",
+    r"Not of type \w+: could not convert string to float: ('.*?'|\".*?\")(?:\. Got value: .*)?":
+        r"\1 is no number",
+    r"Not of type \w+: (\S+) not an integer": r"\1 is no whole number",
+    r"Not of type \w+: (\S+) not a number": r"\1 is no number",
+    r"Not of type \w+: int\(\) argument must be .*, not '(\w+)'": r"must be a whole number, not \1",
+    r"Not of type \w+: float\(\) argument must be .*, not '(\w+)'": r"must be a number, not \1",
+    r"Not of type \w+: does not conform to restriction v(.+?)\. Got value: (.*)": r"\2 is not \1",
     r"Not of type \w+: (\S+) does not conform to restriction v": r"\1 is not ",
     r"(?<=[\d ])and v(?=[<>])": "and ",
-    r"Expected a <class 'float'>\. Got value: (.+)": r"\1 is no number",
-    r"Expected a <class 'int'>\. Got value: (.+)": r"\1 is no whole number",
+    r"Expected a <class 'float'>\. Got value: (.+?)(?:\. Got value: .*)?$": r"\1 is no number",
+    r"Expected a <class 'int'>\. Got value: (.+?)(?:\. Got value: .*)?$": r"\1 is no whole number",
     r"Expected a <class 'bool'>\. Got value: (.+)": r"must be true or false, not \1",
     r"Unexpected config:": "the configuration holds no settings",
     r"Expected a <class 'str'>\. Got value: (True|False)": (
         "Expected words (in YAML, yes, no, on and off are not: write them in quotes, 'yes')"
     ),
-}
-"""jsonargparse's words, as patterns, and what users are told"""
+    r"Expected a <class 'str'>": "Expected words, in quotes",
+}  # fmt: skip
+"""jsonargparse's words, as patterns in the order in which they are looked for, and what users are
+told"""
 
 
 class Parser(ArgumentParser):
@@ -85,5 +98,5 @@ class Parser(ArgumentParser):
             key = f"{group[1]}.{group[2]}"
         else:
             return ""
-        known = [dashes + action.dest for action in self._actions]
-        return f"; {did_you_mean(dashes + key, known, f'{self.prog} --help lists all keys')}"
+        near = nearest(key, [action.dest for action in self._actions])
+        return f"; did you mean {dashes}{near}?" if near else f"; {self.prog} --help lists all keys"

@@ -37,7 +37,7 @@ from cyclegan_ms.files import (
     temporary_folder,
 )
 from cyclegan_ms.interrupt import CAN_WAIT, StopRequest, has_ended
-from cyclegan_ms.page import add_link
+from cyclegan_ms.page import add_link, page_of_run
 
 __all__ = [
     "benchmark",
@@ -409,7 +409,7 @@ def _write_page(args, album, jobs, result, spec) -> None:
         facts.insert(1, ("left", result.unfinished))
     title = ": ".join(dict.fromkeys([Path(args.output).resolve().name, spec.name]))
     failed = {shown(path): reason for path, reason in result.failed}
-    run_page = args.checkpoint / "index.html"
+    run_page = page_of_run(args.checkpoint)
     page = album.write(title, [job.target for job in jobs], failed, facts, run_page)
     add_link(run_page, page, f"translations: {page.parent.name}")
     print(f"to look at them: {page}")
@@ -533,8 +533,10 @@ def evaluate(argv=None):
         device = setup_device(args.device)
         report, cases = evaluate_run(run, config, args.features)
         print(markdown(report))
-        write_report(paths, report | {"environment": environment(device, *packages)}, cases)
-    add_link(Path(run) / "index.html", paths[".html"], f"evaluation: {paths['.html'].stem}")
+        report |= {"environment": environment(device, *packages)}
+        run_page = page_of_run(run)
+        write_report(paths, report, cases, run_page)
+    add_link(run_page, paths[".html"], f"evaluation: {paths['.html'].stem}")
     print(f"best and worst cases: {paths['.html']}")
     return 1 if report["left_out"] else 0
 

@@ -402,6 +402,8 @@ def build_config(args: Namespace) -> Config:
     for name, section in SECTIONS.items():
         if args[name] is None:
             raise UserError(f"section {name} is empty: give it a key, or remove it")
+        if not isinstance(args[name], Namespace):
+            raise UserError(f"section {name} must hold keys, not {args[name]}")
         # Through JSON: jsonargparse's checked numbers are subclasses of int and float.
         values = json.loads(json.dumps(vars(args[name])))
         for key, kind in get_type_hints(section).items():

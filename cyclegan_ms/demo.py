@@ -124,7 +124,7 @@ class Demo:
             self._at_work.pop(visitor)
         lines = [f"failed: {shown(path.name)}: {reason}" for path, reason in done.failed]
         lines += [f"note: {shown(path.name)}: {note}" for path, note in done.notes]
-        lines += [f"note: {hint}" for hint in hints.lines]
+        lines += [f"note: {hint.replace('--size', 'working size')}" for hint in hints.lines]
         lines += [f"stopped: {done.unfinished} left"] if done.unfinished else []
         lines.append(f"{len(done.written)} translated in {done.seconds:.1f} s")
         pairs = [album.pictures(path) for path in done.written]

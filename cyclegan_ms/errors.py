@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["TrainingStopped", "UserError", "did_you_mean", "program"]
+__all__ = ["TrainingStopped", "UserError", "did_you_mean", "nearest", "program"]
 
 
 class UserError(Exception):
@@ -26,17 +26,18 @@ class TrainingStopped(Exception):
         self.status = status
 
 
-def did_you_mean(given: str, known: Iterable[str], otherwise: str = "") -> str:
-    """Return advice on a name that is not known.
-
-    Args:
-        given: the name.
-        known: all that it could have been.
-        otherwise: advice where none of them is near; by default they are listed.
-    """
+def nearest(given: str, known: Iterable[str]) -> str | None:
+    """Return the name that a mistyped or shortened one may have meant, if there is any."""
     known = list(known)
-    close = difflib.get_close_matches(given, known, 1, 0.7)
-    return f"did you mean {close[0]}?" if close else otherwise or f"it can be {', '.join(known)}"
+    begun = [name for name in known if len(given) > 2 and name.startswith(given)]
+    return next(iter(begun or difflib.get_close_matches(given, known, 1, 0.7)), None)
+
+
+def did_you_mean(given: str, known: Iterable[str]) -> str:
+    """Return advice on a name that is not known: the nearest one, or all that are known."""
+    known = list(known)
+    near = nearest(given, known)
+    return f"did you mean {near}?" if near else f"it can be {', '.join(known)}"
 
 
 def program(name: str) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
-from cyclegan_ms.errors import UserError, did_you_mean
+from cyclegan_ms.errors import UserError, nearest
 
 try:
     import fcntl
@@ -240,9 +240,16 @@ def find_weights(name, key: str) -> Path:
         return shipped / str(name)
     advice = "give a run folder, such as runs/NAME, or a generator's file"
     advice += f", or one that comes along: {', '.join(names)}" if names else ""
-    beside = [it.name for it in path.parent.glob("[!.]*")]
-    advice = did_you_mean(path.name, [*names, *beside], advice)
+    places = {it.name: shown(it) for it in path.parent.glob("[!.]*") if _holds_weights(it)}
+    places |= {name: name for name in names}
+    if near := nearest(path.name, places):
+        advice = f"did you mean {places[near]}?"
     raise UserError(f"{key} {name}: no such file or folder; {advice}")
+
+
+def _holds_weights(path):
+    weights = (".ckpt", ".onnx", ".mindir", ".pth", ".pt", ".safetensors")
+    return path.suffix.lower() in weights or any(path.glob("g_*.ckpt"))
 
 
 def settings_of(run) -> Path:

@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from cyclegan_ms.files import atomic_path, shown
 
 __all__ = ["SMALL", "add_link", "address_from", "address_of", "is_ours", "markdown_table",
-           "render"]  # fmt: skip
+           "page_of_run", "render"]  # fmt: skip
 
 SMALL = 128
 """Side of pictures below which a page shows their pixels, and does not smooth them."""
@@ -45,6 +45,19 @@ def is_ours(path: Path) -> bool:
         return False
 
 
+def page_of_run(place: Path) -> Path | None:
+    """Return the page of the run that generators are of, if there is one.
+
+    Args:
+        place: the run, its best/, a kept epoch, or a file in one of them.
+    """
+    for folder in (place, *place.resolve().parents[:2]):
+        page = folder / "index.html"
+        if is_ours(page) and _LINKS in page.read_text(encoding="utf-8"):
+            return page
+    return None
+
+
 def address_of(path) -> str:
     """Return a relative path as an address in a page, whatever characters its name has."""
     return quote(os.fsencode(Path(path).as_posix()))
@@ -55,17 +68,17 @@ def address_from(page: Path, target: Path) -> str:
     return address_of(os.path.relpath(target.resolve(), page.resolve().parent))
 
 
-def add_link(page: Path, target: Path, words: str) -> None:
-    """Let a page that has a place for links, such as a run's, lead to another one.
+def add_link(page: Path | None, target: Path, words: str) -> None:
+    """Let the page of a run, from `page_of_run`, lead to another one.
 
-    Nothing happens where there is no such page, or the link is there already; one that cannot be
-    written, such as a colleague's, is told of.
+    Nothing happens where the link is there already; a page that cannot be written, such as a
+    colleague's, is told of.
     """
-    if not is_ours(page):
+    if page is None:
         return
     text = page.read_text(encoding="utf-8")
     address = address_from(page, target)
-    if _LINKS in text and f'href="{address}"' not in text:
+    if f'href="{address}"' not in text:
         link = f'<a class="button" href="{address}">{html.escape(shown(words))}</a> {_LINKS}'
         try:
             with atomic_path(page) as temporary:

@@ -124,6 +124,13 @@ def test_saved_file_gives_the_same_configuration(tmp_path):
         (["--data.flip=maybe"], '"data.flip": must be true or false, not maybe'),
         (["--train.beta1=1"], '"train.beta1": 1 is not >0 and <1'),
         (["--train.epocs=3"], "did you mean --train.epochs?"),
+        (["--data.load_size=many"], "\"data.load_size\": 'many' is no whole number"),
+        (["--data.load_size=0"], '"data.load_size": 0 is not >0'),
+        (["--model.blocks=nine"], "\"model.blocks\": 'nine' is no whole number"),
+        (["--data.value_range=[a,b]"], "a is no number"),
+        (["--train.epochs=null"], '"train.epochs": must be a whole number, not NoneType'),
+        (["--train.epochs=2.5"], "\"train.epochs\": '2.5' is no whole number"),
+        (["--data.domains=[1,2]"], "Expected words, in quotes"),
         (["--device.target=TPU"], '"device.target": Expected one of'),
         (["--data.domains=apple"], '"data.domains": Expected a list, such as [one, two]'),
         (
@@ -140,7 +147,8 @@ def test_bad_flags(arguments, words, capsys):
     assert stop.value.code == 2
     error = capsys.readouterr().err
     assert words in error
-    assert error.count("\n") <= 2
+    assert "<class" not in error and "Union" not in error and "Not of type" not in error
+    assert len(error) < 250
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,9 @@ from mindspore import nn
 
 from cyclegan_ms.config import ModelConfig
 from cyclegan_ms.model.convolutions import Conv2d, Conv2dTranspose, Nearest, ResizeConv2d
+from cyclegan_ms.model.kernels import Plain
 from cyclegan_ms.model.operators import plain_operators
-from cyclegan_ms.model.unrolled import Plain, Unrolled
+from cyclegan_ms.model.unrolled import Unrolled
 from cyclegan_ms.model.winograd import POINTS, Winograd, transforms
 from cyclegan_ms.training.cyclegan import build_networks
 

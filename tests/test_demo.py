@@ -66,8 +66,8 @@ def test_pictures_go_in_and_come_out(served, browser, tmp_path):
             "[...document.querySelectorAll('textarea')].some(it => it.value.includes('1 transl'))"
         )
         words = said.input_value()
-        soft = "note: computed at 43x32 and enlarged 4 times, so it is soft: --size 64 is sharper"
-        assert words.startswith("failed: broken.jpg: ") and f"\n{soft}\n1 translated in " in words
+        soft = "enlarged 4 times, so it is soft: working size 64 is sharper"
+        assert words.startswith("failed: broken.jpg: ") and f"{soft}\n1 translated in " in words
         with page.expect_download() as download:
             page.locator("a[download]").last.click()
         download.value.save_as(tmp_path / "result.png")

@@ -30,6 +30,7 @@ from cyclegan_ms.evaluate.classifier import SIZE, train_classifier
 from cyclegan_ms.evaluate.distances import frechet_distance, kernel_distance
 from cyclegan_ms.evaluate.report import check_outputs, markdown, write_report
 from cyclegan_ms.evaluate.run import measure
+from cyclegan_ms.page import page_of_run
 from cyclegan_ms.training import train
 from cyclegan_ms.training.evaluation import EpochEvaluation
 from cyclegan_ms.training.page import Status, write_page
@@ -262,16 +263,17 @@ def test_broken_images_are_left_out(finished, root, tmp_path):
         evaluate(run, moved, network, steps=1)
 
 
-def test_the_files(evaluated, tmp_path):
+def test_the_files(evaluated, finished, tmp_path):
     report, cases = evaluated
     paths = check_outputs(tmp_path / "new" / "report.json")
-    write_report(paths, report, cases)
+    run_page = page_of_run(finished[2] / "best")
+    assert run_page == finished[2] / "index.html"
+    write_report(paths, report, cases, run_page)
     assert json.loads(paths[".json"].read_text()) == report
     assert paths[".md"].read_text() == markdown(report)
     page = paths[".html"].read_text()
     assert "http" not in page
-    training = os.path.relpath(Path(report["checkpoint"], "index.html"), paths[".html"].parent)
-    assert f'href="{training}"' in page
+    assert f'href="{os.path.relpath(run_page, paths[".html"].parent)}"' in page
     # Of 5 and of 4 images the best two and the worst two: original, translated, back.
     assert len(re.findall('src="data:image/png;base64,', page)) == 2 * (2 + 2) * 3
     for direction, found in cases.items():

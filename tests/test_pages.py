@@ -12,7 +12,7 @@ from PIL import Image
 from cyclegan_ms.config import Config, save_config
 from cyclegan_ms.errors import UserError
 from cyclegan_ms.model.losses import PANELS, Term
-from cyclegan_ms.page import add_link, render
+from cyclegan_ms.page import add_link, page_of_run, render
 from cyclegan_ms.training.page import Status, write_page
 from cyclegan_ms.training.plots import cycle_grid
 from cyclegan_ms.translate import Translator
@@ -175,7 +175,7 @@ def translated(source, output, **options):
     result = translate_files(translator, jobs, options, album=album)
     failed = {path.name: reason for path, reason in result.failed}
     facts = [("translated", 7)]
-    run_page = output.parent / "index.html"
+    run_page = page_of_run(output)
     return album.write("Negatives", [job.target for job in jobs], failed, facts, run_page)
 
 
@@ -292,5 +292,5 @@ def test_a_run_leads_to_what_was_made_with_it(run, pictures, tmp_path, opened):
     page = opened(run / "index.html")
     page.get_by_role("link", name="made & done").click()
     assert page.title() == "Negatives"
-    add_link(tmp_path / "nowhere.html", index, "nothing happens")
-    assert not (tmp_path / "nowhere.html").exists()
+    assert page_of_run(run / "best" / "g_ab.ckpt") == run / "index.html"
+    assert page_of_run(tmp_path / "made & done") is None

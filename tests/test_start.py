@@ -194,8 +194,10 @@ def test_a_shipped_name(run, root, tmp_path, monkeypatch):
     assert Translator("fruit", "b2a").spec.direction == "b2a"
     with pytest.raises(UserError, match=r"nuts: no such .*, or one that comes along: fruit"):
         Translator("nuts", "b2a")
-    for name in ("friut", "shipped/friut"):
-        with pytest.raises(UserError, match=rf"{name}: no such .*; did you mean fruit\?"):
+    shutil.copytree(run, tmp_path / "runs" / "night")
+    (tmp_path / "runs" / "nigth.jpg").touch()
+    for name, meant in (("friut", "fruit"), ("runs/nigth", "runs/night")):
+        with pytest.raises(UserError, match=rf"{name}: no such .*; did you mean {meant}\?"):
             Translator(name, "b2a")
     shutil.copytree(run, tmp_path / "fruit")
     assert read_start(configured(root, "fruit")).source == tmp_path / "fruit"

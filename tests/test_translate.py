@@ -216,6 +216,7 @@ def test_a_size_far_from_the_training_is_said_once(caplog):
         (64, []),
         (0, ["trained at 64 pixels, applied at 300x160: --size 64 may look better"]),
         (32, ["computed at 60x32 and enlarged 5 times, so it is soft: --size 128 is sharper"]),
+        (16, ["computed at 30x16 and enlarged 10 times, so it is soft: --size 128 is sharper"]),
     ):
         caplog.clear()
         translator = Translator(engine, size=size)

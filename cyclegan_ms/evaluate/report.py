@@ -12,7 +12,7 @@ from cyclegan_ms.errors import UserError
 from cyclegan_ms.evaluate.recognition import class_name
 from cyclegan_ms.evaluate.run import CASES, METRICS, Case
 from cyclegan_ms.files import atomic_path, check_writable, shown
-from cyclegan_ms.page import SMALL, address_from, is_ours, markdown_table, render
+from cyclegan_ms.page import SMALL, address_from, markdown_table, render
 
 __all__ = ["check_outputs", "markdown", "write_report"]
 
@@ -113,13 +113,19 @@ def markdown(report: dict) -> str:
     return "\n".join([*markdown_table(table(report)), "", *notes(report), ""])
 
 
-def write_report(paths: dict[str, Path], report: dict, cases: dict[str, list[Case]]) -> None:
+def write_report(
+    paths: dict[str, Path],
+    report: dict,
+    cases: dict[str, list[Case]],
+    run_page: Path | None = None,
+) -> None:
     """Write report.json, report.md and report.html, all three or none.
 
     Args:
         paths: from `check_outputs`.
         report: from `evaluate`.
         cases: from `evaluate`.
+        run_page: the page of the run, which the report's is to lead to.
 
     Raises:
         UserError: a file cannot be written.
@@ -127,7 +133,7 @@ def write_report(paths: dict[str, Path], report: dict, cases: dict[str, list[Cas
     texts = {
         ".json": json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False),
         ".md": markdown(report),
-        ".html": _page(report, cases, paths[".html"]),
+        ".html": _page(report, cases, run_page and address_from(paths[".html"], run_page)),
     }
     folder = paths[".json"].parent
     try:
@@ -140,7 +146,7 @@ def write_report(paths: dict[str, Path], report: dict, cases: dict[str, list[Cas
         raise UserError(f"--output in {folder}: {error.strerror or error}; not written") from error
 
 
-def _page(report, cases, place):
+def _page(report, cases, run):
     columns = {**report["directions"], "mean": report["mean"]}
     rows = [(it, [it.text(values) for values in columns.values()]) for it in _reported(report)]
     groups = []
@@ -152,8 +158,6 @@ def _page(report, cases, place):
             groups.append({"direction": direction, "word": word, "cases": shown_cases})
     title = f"Evaluation of {Path(report['checkpoint']).name}"
     texts = {"title": title, "columns": list(columns), "rows": rows, "notes": notes(report)}
-    run_page = Path(report["checkpoint"], "index.html")
-    run = is_ours(run_page) and address_from(place, run_page)
     return render("report.html", **texts, groups=groups, run=run)
 
 

@@ -51,9 +51,9 @@ class Conv2d(OnCpu, nn.Conv2d):
         kernel_size: k, at most 4 at stride 2.
         stride: 1 or 2.
         padding: rows and columns of zeros on each side.
-        normalised: whether a normalisation follows that takes a bias off again. The forms of
-            `model/kernels.py` do not add it then, and its gradient is exactly 0; adding it and
-            summing that up would cost more than 3 % of a training step.
+        normalised: whether a normalisation follows that takes a bias off again. The cells that
+            `model/kernels.py` chooses do not add it then, and its gradient is exactly 0; adding it
+            and summing that up would cost more than 3 % of a training step.
         **kwargs: as `nn.Conv2d` takes them.
     """
 

@@ -71,12 +71,15 @@ class _Normalise(nn.Cell):
         self.batch_norm = ops.BatchNorm(is_training=True, epsilon=EPSILON)
         self.gradient = _grad_ops.BatchNormGrad(is_training=True, epsilon=EPSILON)
         self.reshape = ops.Reshape()
+
+        def constant(value):
+            return ms.Tensor(np.full(channels, value, np.float32))
+
         # BatchNorm writes running statistics into its last two inputs. Graph mode merges equal
-        # constants, so each of the four needs a different value: a merged pair is overwritten
-        # before the backward pass reads it, and gradients come out silently wrong.
-        values = {"scale": 1, "shift": 0, "unused_mean": 0.25, "unused_variance": 0.5}
-        for name, value in {**values, "nearly_one": 1 - EPSILON}.items():
-            setattr(self, name, ms.Tensor(np.full(channels, value, np.float32)))
+        # constants, so all of them need different values: a merged pair is overwritten before the
+        # backward pass reads it, and gradients come out silently wrong.
+        self.scale, self.shift, self.nearly_one = constant(1), constant(0), constant(1 - EPSILON)
+        self.unused_mean, self.unused_variance = constant(0.25), constant(0.5)
 
     def construct(self, x):
         n, c, h, w = x.shape

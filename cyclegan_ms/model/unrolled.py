@@ -7,18 +7,7 @@ from mindspore import nn, ops
 
 from cyclegan_ms.model.stacked import Stacked, constant
 
-__all__ = ["Enlarged", "IntoFew", "OutOfFew", "Plain", "Strided", "StridedTranspose", "Unrolled"]
-
-
-class Plain(nn.Cell):
-    """A convolution by MindSpore's own operators, gradients too: for small pictures."""
-
-    def __init__(self, c_out: int, kernel: int, stride: int, padding: int):
-        super().__init__()
-        self.plain = ops.Conv2D(c_out, kernel, stride=stride, pad_mode="pad", pad=padding)
-
-    def construct(self, x, weight):
-        return self.plain(x, weight)
+__all__ = ["Enlarged", "IntoFew", "OutOfFew", "Strided", "StridedTranspose", "Unrolled"]
 
 
 class _Unrolling(Stacked):

@@ -35,7 +35,7 @@ class Status:
     seconds: float
     """that its steps took so far"""
     left: float = 0.0
-    """seconds that the others will take; 0: nobody knows"""
+    """seconds that the steps left will take; 0: nobody knows"""
     way_on: str = ""
     """the command to go on with, of a training that was asked to end; "" while it runs"""
     patience: float = 0.0

@@ -298,7 +298,7 @@ class Record:
             epochs=schedule.epochs,
             steps=schedule.last,
             seconds=self.curves.seconds,
-            left=self.progress.seconds_left,
+            left=self.progress.seconds_left or (schedule.last - step) * step_s,
             way_on=resume_command(path) if stopped else "",
             patience=3 * seconds + 300 if rows else 0.0,
             domains=self.config.data.domains,

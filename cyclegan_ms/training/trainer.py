@@ -145,9 +145,13 @@ def _say_plan(config, output, domains, schedule, start):
         len(domains[0]), a, len(domains[1]), b, schedule.per_epoch, ahead, schedule.last, output,
     )  # fmt: skip
     log.info("to watch it: %s", output / "index.html")
-    fewest = min(map(len, domains))
-    if fewest < FEW_IMAGES and not config.loss.diff_augment:
-        log.info("only %d images of a domain: --loss.diff_augment true helps with few", fewest)
+    few, name = min((len(domain), name) for domain, name in zip(domains, config.data.domains))
+    free = config.model.variant == "paper" and not config.loss.diff_augment
+    if few < FEW_IMAGES and free and not start:
+        log.info(
+            "only %d images of %s: --loss.diff_augment true helps, and so does --train.init_from "
+            "with weights of a related pair", few, name,
+        )  # fmt: skip
     if schedule.last < FEW_STEPS:
         log.info("only %d steps: pictures usually look right after some thousand", schedule.last)
 

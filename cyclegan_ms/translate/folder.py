@@ -1,4 +1,4 @@
-"""Do a plan: translate pictures and films into a folder, losing none of them."""
+"""Carry out a plan: translate pictures and films into a folder, losing none of them."""
 
 import os
 import time
@@ -99,10 +99,10 @@ class _Work:
                 self.result.skipped.append(job.source)
             else:
                 todo.append(job)
-        done = self._pictures([job for job in todo if not is_film(job.source)])
+        done = self._translate_pictures([job for job in todo if not is_film(job.source)])
         for job in filter(lambda job: is_film(job.source), todo):
             if not self.is_stopped():
-                done += self._film(job)
+                done += self._translate_film(job)
         self.result.unfinished = len(todo) - done
         self.result.seconds = time.monotonic() - begun
         return self.result
@@ -111,14 +111,14 @@ class _Work:
         """Return whether the work is to end."""
         return bool(self.stop and self.stop.caught)
 
-    def _failed(self, job, error):
+    def _note_failure(self, job, error):
         self.result.failed.append((job.source, _reason(error)))
 
-    def _written(self, job, notes):
+    def _note_result(self, job, notes):
         self.result.written.append(job.target)
         self.result.notes += [(job.source, note) for note in notes]
 
-    def _film(self, job):
+    def _translate_film(self, job):
         """Translate a film; return 1 if that came to an end, however, and 0 if it was stopped."""
 
         def watch(done, frames):
@@ -136,13 +136,13 @@ class _Work:
                 notes = [f"{film.frames} frames", *film.notes]
                 self.album.add(job.target, original, [translation], notes)
         except Exception as error:  # an engine has its own for too little memory
-            self._failed(job, error)
+            self._note_failure(job, error)
             return 1
         if film.whole:
-            self._written(job, film.notes)
+            self._note_result(job, film.notes)
         return int(film.whole)
 
-    def _pictures(self, jobs):
+    def _translate_pictures(self, jobs):
         """Translate pictures; return the number of those that came to an end, however."""
         if not jobs:
             return 0
@@ -151,7 +151,7 @@ class _Work:
         for batch in _batches(loaded, self.options.batch_size):
             within = _Within(self, batch, done, len(jobs))
             try:
-                self._batch(batch, within)
+                self._translate_batch(batch, within)
             except _Stopped:
                 break
             done += len(batch)
@@ -202,11 +202,11 @@ class _Work:
                 for _, future in waiting:
                     future.cancel()
 
-    def _batch(self, batch, within):
+    def _translate_batch(self, batch, within):
         good = []
         for job, content in batch:
             if isinstance(content, BaseException):
-                self._failed(job, content)
+                self._note_failure(job, content)
             else:
                 good.append((job, *content))
         if not good:
@@ -219,17 +219,17 @@ class _Work:
         except Exception as error:  # every engine has its own
             if len(good) > 1:  # together they may be too large
                 for job, picture, pixels in good:
-                    self._batch([(job, (picture, pixels))], within)
+                    self._translate_batch([(job, (picture, pixels))], within)
             else:
-                self._failed(good[0][0], error)
+                self._note_failure(good[0][0], error)
             return
         for (job, picture, _), fake, rec in zip(good, fakes, recs):
             try:
                 self._write(job, picture, fake, rec)
             except (OSError, MemoryError) as error:
-                self._failed(job, error)
+                self._note_failure(job, error)
             else:
-                self._written(job, picture.notes)
+                self._note_result(job, picture.notes)
 
     def _write(self, job, picture, fake, rec):
         options, finish = self.options, self.translator.finish

@@ -80,7 +80,7 @@ class Album:
             targets: where the results are or would be, in the order shown.
             failed: reasons, by the names of inputs.
             facts: pairs of a label and a value.
-            run_page: the page of the run that the generator is from; it may be missing.
+            run_page: the page of the run that the generator is from.
 
         Raises:
             OSError: it cannot be written.
@@ -88,7 +88,7 @@ class Album:
         shown_targets = dict.fromkeys([*targets, *self._earlier()])
         cards = [card for target in shown_targets if (card := self._card(target))]
         index = self.folder / INDEX
-        run = run_page and is_ours(run_page) and address_from(index, run_page)
+        run = run_page and address_from(index, run_page)
         page = render(
             "translations.html", title=title, cards=cards, failed=failed, facts=facts, first=60,
             run=run,

@@ -191,7 +191,8 @@ class Translator:
             log.info("%s: --size %d may look better", words, trained)
         elif enlarged > _SOFT and min(size) <= trained:
             words = f"computed at {size[0]}x{size[1]} and enlarged {enlarged:.0f} times"
-            log.info("%s, so it is soft: --size %d is sharper", words, 2 * trained)
+            sharper = min(2 * trained, min(own))
+            log.info("%s, so it is soft: --size %d is sharper", words, sharper)
         else:
             return
         self._said_size = True
