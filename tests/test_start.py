@@ -195,8 +195,8 @@ def test_a_shipped_name(run, root, tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"nuts: no such .*, or one that comes along: fruit"):
         Translator("nuts", "b2a")
     shutil.copytree(run, tmp_path / "runs" / "night")
-    (tmp_path / "runs" / "nigth.jpg").touch()
-    for name, meant in (("friut", "fruit"), ("runs/nigth", "runs/night")):
+    (tmp_path / "runs" / "nightt.jpg").touch()
+    for name, meant in (("friut", "fruit"), ("runs/nightt", "runs/night")):
         with pytest.raises(UserError, match=rf"{name}: no such .*; did you mean {meant}\?"):
             Translator(name, "b2a")
     shutil.copytree(run, tmp_path / "fruit")
