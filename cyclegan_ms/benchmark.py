@@ -191,17 +191,9 @@ def markdown(report: dict) -> str:
         f"below 1 this package is faster, or leaner.",
         "",
     ]
-    heads = [
-        "",
-        "pixels",
-        "",
-        "seconds",
-        "time ratio",
-        "peak memory",
-        "memory ratio",
-        "ready after",
+    table = [
+        ["", "pixels", "", "seconds", "time ratio", "peak memory", "memory ratio", "ready after"]
     ]
-    table = [heads]
     names = {"train": "training step", "infer": "one image", "data": "200 pairs of images"}
     for row in report["rows"]:
         ratios = [f"{row[key]:.2f}" for key in ("ratio", "memory_ratio")]

@@ -18,6 +18,7 @@ from mindspore.ops.operations import _grad_ops
 
 from cyclegan_ms.model.convolutions import Conv2d, Conv2dTranspose, Nearest, ResizeConv2d
 from cyclegan_ms.model.operators import for_cpu, for_pictures
+from cyclegan_ms.model.stacked import constant
 
 __all__ = [
     "Fork",
@@ -71,15 +72,13 @@ class _Normalise(nn.Cell):
         self.batch_norm = ops.BatchNorm(is_training=True, epsilon=EPSILON)
         self.gradient = _grad_ops.BatchNormGrad(is_training=True, epsilon=EPSILON)
         self.reshape = ops.Reshape()
-
-        def constant(value):
-            return ms.Tensor(np.full(channels, value, np.float32))
-
         # BatchNorm writes running statistics into its last two inputs. Graph mode merges equal
         # constants, so all of them need different values: a merged pair is overwritten before the
         # backward pass reads it, and gradients come out silently wrong.
-        self.scale, self.shift, self.nearly_one = constant(1), constant(0), constant(1 - EPSILON)
-        self.unused_mean, self.unused_variance = constant(0.25), constant(0.5)
+        values = (1, 0, 0.25, 0.5, 1 - EPSILON)
+        self.scale, self.shift, self.unused_mean, self.unused_variance, self.nearly_one = (
+            constant(np.full(channels, value)) for value in values
+        )
 
     def construct(self, x):
         n, c, h, w = x.shape

@@ -99,10 +99,12 @@ class _Work:
                 self.result.skipped.append(job.source)
             else:
                 todo.append(job)
+        films = [job for job in todo if is_film(job.source)]
         done = self._translate_pictures([job for job in todo if not is_film(job.source)])
-        for job in filter(lambda job: is_film(job.source), todo):
-            if not self.is_stopped():
-                done += self._translate_film(job)
+        for job in films:
+            if self.is_stopped():
+                break
+            done += self._translate_film(job)
         self.result.unfinished = len(todo) - done
         self.result.seconds = time.monotonic() - begun
         return self.result
