@@ -28,7 +28,8 @@ def main() -> int:
     width = max(map(len, names))
     for name, command in zip(names, COMMANDS):
         print(f"  {name:{width}}  {getattr(cli, command).__doc__.splitlines()[0]}")
-    print("In a checkout each is also python scripts/NAME.py, with underscores for hyphens.")
+    print("Each is also python -m cyclegan_ms NAME, and in a checkout python scripts/NAME.py, with")
+    print("underscores for hyphens.")
     return 0
 
 

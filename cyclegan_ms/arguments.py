@@ -19,6 +19,7 @@ _WORDS = {
     r"Parser key ": "",
     r"a typing\.Literal": "one of ",
     r"a <class 'list'>": "a list, such as [one, two]",
+    r"(?<=Got value: )(\[[^\]]*)$": r"\1 (a shell wants quotes around it)",
     r"Not of type \w+: invalid literal for int\(\) with base 10: ('.*?'|\".*?\")"
     r"(?:\. Got value: .*)?": r"\1 is no whole number",
     r"Not of type \w+: could not convert string to float: ('.*?'|\".*?\")(?:\. Got value: .*)?":
@@ -66,10 +67,9 @@ class Parser(ArgumentParser):
         return [re.sub(r"^(--[\w.]+=)?~(?=/|$)", rf"\g<1>{home}", str(arg)) for arg in args]
 
     def format_help(self):
-        """Leave out that nothing is the default of what may be left out."""
-        return re.sub(
-            r"\s+\(default:\s+null\)|,\s+default:\s+null(?=\))", "", super().format_help()
-        )
+        """Leave out choices where they stand a second time, and that nothing is a default."""
+        text = re.sub(r"type:\s+Literal\[[^\]]*\](,\s+)?", "", super().format_help())
+        return re.sub(r"\s+\((?:default:\s+null)?\)|,\s+default:\s+null(?=\))", "", text)
 
     def error(self, message, ex=None):
         """Print or raise an error in this package's words."""

@@ -24,7 +24,14 @@ from jsonargparse.typing import (
 )
 
 from cyclegan_ms.arguments import Parser
-from cyclegan_ms.config import Config, DataConfig, build_config, config_parser, load_config
+from cyclegan_ms.config import (
+    Config,
+    DataConfig,
+    DeviceConfig,
+    build_config,
+    config_parser,
+    load_config,
+)
 from cyclegan_ms.errors import TrainingStopped, UserError, program
 from cyclegan_ms.files import (
     atomic_path,
@@ -133,7 +140,7 @@ def train(argv=None):
     parser = config_parser(_called("train"), "Train a CycleGAN and fill a run folder.")
     add = parser.add_argument
     add("--output", help="run folder, new or empty (default: runs/NAME of the configuration)")
-    add("--dry_run", action="store_true", help="check settings, images and output, and stop")
+    add("--dry_run", action="store_true", help="check settings, images, device, output, and stop")
     add("--resume", action="store_true", help="continue the run in --output, with its settings")
     args = parser.parse_args(argv)
     if args.resume:
@@ -187,11 +194,15 @@ def _settings_of(output) -> list[str]:
 def _dry_run(config: Config, output: Path, resume: bool) -> None:
     from cyclegan_ms.data.domains import count_broken, load_sample_tests, load_split, load_tests
     from cyclegan_ms.data.stream import epoch_steps
-    from cyclegan_ms.device import launched_workers
+    from cyclegan_ms.device import check_precision, launched_workers, setup_device
     from cyclegan_ms.training.resume import check_run_folder, load_resumable
+    from cyclegan_ms.training.schedule import Schedule
     from cyclegan_ms.training.trainer import require_packages
 
     check_run_folder(output, resume)
+    if config.device != DeviceConfig():
+        where = config.device
+        check_precision(where.amp, setup_device(where.target, where.mode, where.id).target)
     a, b = load_split(config, "train")
     if config.train.sample_every:
         load_sample_tests(config, (a, b))
@@ -203,18 +214,18 @@ def _dry_run(config: Config, output: Path, resume: bool) -> None:
 
         read_start(config)
     workers = launched_workers()
-    steps = epoch_steps(a, b, config.data.batch_size * workers)
-    if resume:
-        load_resumable(config, output, (a, b), workers)
+    schedule = Schedule.of(config, epoch_steps(a, b, config.data.batch_size * workers), workers)
+    done = load_resumable(config, output, (a, b), workers).facts["step"] if resume else 0
     broken = [count_broken(domain, sys.stderr.isatty()) for domain in (a, b)]
     print(yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True), end="")
+    replaced = [f", {bad} of them broken: the next stands in" if bad else "" for bad in broken]
     counts = "; ".join(
-        f"{len(domain)} images of {name}" + (f", {bad} of them broken and left out" if bad else "")
-        for domain, name, bad in zip((a, b), config.data.domains, broken)
+        f"{len(domain)} images of {name}{more}"
+        for domain, name, more in zip((a, b), config.data.domains, replaced)
     )
     print(
-        f"# {counts}; {steps} steps an epoch, {steps * config.train.epochs} in all; "
-        f"would write to {output}"
+        f"# {counts}; {schedule.per_epoch} steps an epoch, {schedule.last} in all; "
+        f"would {f'go on from step {done + 1} in' if resume else 'write to'} {output}"
     )
 
 
@@ -327,7 +338,8 @@ def infer(argv=None):
     add(
         "--output",
         required=True,
-        help="folder for the results, under the same names; or a file, for one image or film",
+        help="folder for the results, under the same names (.png for types that are not written); "
+        "or a file, for one image or film",
     )
     add(
         "--size",
@@ -400,7 +412,8 @@ def _write_page(args, album, jobs, result, spec) -> None:
     """Write the page of translated pictures, and lead to it from that of their run."""
     facts = [
         ("results", len(result.written) + len(result.skipped)),
-        ("generator", ", ".join(dict.fromkeys([spec.name, Path(args.checkpoint).name]))),
+        ("direction", spec.name),
+        ("weights", Path(args.checkpoint).resolve().name),
         ("seconds", f"{result.seconds:.1f}"),
     ]
     if result.skipped:
@@ -615,7 +628,7 @@ def convert_weights(argv=None):
         save_generator(imported.generator, imported.spec, output, float16=args.float16)
     print(f"{args.input}: {imported.found}")
     words = dict.fromkeys([imported.spec.direction, imported.spec.name])
-    print(f"{output}: --direction {' or '.join(words)}")
+    print(f"{output}: written; it translates with --direction {' or '.join(words)}")
 
 
 # --------------------------------------------------------------------------------- benchmark

@@ -204,12 +204,14 @@ def build(gradio, demo: Demo, title: str):
                 button = gradio.Button("Translate", variant="primary")
                 halt = gradio.Button("Stop")
             with gradio.Column(scale=2):
-                line = gradio.ImageSlider(label="original | translation", interactive=False)
+                line = gradio.ImageSlider(
+                    label="original | translation", interactive=False, buttons=["fullscreen"]
+                )  # the results to download are below; this one is a small copy
                 chosen = gradio.Gallery(
-                    label="all", columns=4, height="auto", visible=False, allow_preview=False,
-                    object_fit="contain",
+                    label="all: a click shows one above", columns=4, height="auto", visible=False,
+                    allow_preview=False, object_fit="contain",
                 )  # fmt: skip
-                said = gradio.Textbox(label="messages", lines=2, interactive=False)
+                said = gradio.Textbox(label="messages", lines=4, interactive=False)
                 results = gradio.Files(label="results, to download", interactive=False)
 
         def run(
@@ -227,6 +229,7 @@ def build(gradio, demo: Demo, title: str):
                 visitor = str(request.session_hash)
                 found, written, words = demo.translate(given, direction, size, progress, visitor)
             except UserError as error:
+                gradio.Warning(str(error))  # the messages may be far below on a small screen
                 return None, [], gradio.update(visible=False), str(error), None
             names = [Path(path).name for path in written]
             after = [(picture, name) for (_, picture), name in zip(found, names)]

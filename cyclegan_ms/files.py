@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
-from cyclegan_ms.errors import UserError, nearest
+from cyclegan_ms.errors import UserError, nearest, program
 
 try:
     import fcntl
@@ -240,6 +240,7 @@ def find_weights(name, key: str) -> Path:
         return shipped / str(name)
     advice = "give a run folder, such as runs/NAME, or a generator's file"
     advice += f", or one that comes along: {', '.join(names)}" if names else ""
+    advice += f";\n{program('prepare_data')} --weights list names others, to download"
     places = {it.name: shown(it) for it in path.parent.glob("[!.]*") if _holds_weights(it)}
     places |= {name: name for name in names}
     if near := nearest(path.name, places):

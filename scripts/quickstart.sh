@@ -6,8 +6,9 @@
 # PYTHON picks the interpreter (3.10 to 3.12), MINDSPORE the version to install.
 set -euo pipefail
 run=$(realpath -m "${1:-$(dirname "$0")/../runs/quickstart}")
+from=$PWD
 cd "$(dirname "$0")/.."
-run=${run#"$PWD/"}
+[ "$from" != "$PWD" ] || run=${run#"$PWD/"}
 if [ -e "$run" ]; then
     echo "$run exists; remove it or name another folder: bash scripts/quickstart.sh runs/second" >&2
     exit 2

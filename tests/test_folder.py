@@ -147,7 +147,8 @@ def test_one_picture_into_a_file_of_another_name(tmp_path):
     run(tmp_path / "a.png", tmp_path / "c.jpeg", both, both, cycle=True, format="jpg")
     assert {"c.jpeg", "c_cycle.jpeg"} < names(tmp_path)
     for inputs, output, options, words in (
-        ([tmp_path / "a.png", tmp_path / "c.jpeg"], "x.png", {}, "give a folder, .* 2 pictures"),
+        ([tmp_path / "a.png", tmp_path / "c.jpeg"], "x.png", {}, "folder, such as .*/x, for 2 pict"),
+        ([tmp_path / "a.png"], "x.pgn", {}, r"did you mean .*/x\.png\? A new folder of that name"),
         ([tmp_path / "a.png"], "x.png", {"format": "tif"}, "is not that of --format tif"),
         ([tmp_path / "a.png"], "x.gif", {}, r"\.gif is not written; \.bmp \.jpeg .* \.webp"),
         ([tmp_path / "a.png"], "c.jpeg", {}, "nothing is overwritten"),
@@ -260,7 +261,7 @@ def test_progress_without_a_terminal(caplog):
         progress(1.25, 4, "image", "big.jpg")
         progress(7, 0, "frame", "film.mp4")
     assert caplog.messages[0] == "0 of 4 images"
-    assert re.fullmatch(r"1 of 4 images, 25% of big.jpg, about 00:0\d left", caplog.messages[1])
+    assert re.fullmatch(r"1 of 4 images, 25% of big.jpg, about \d s left", caplog.messages[1])
     assert caplog.messages[2] == "7 frames"
     caplog.clear()
     with Shown(terminal=False) as progress:  # a line every half minute

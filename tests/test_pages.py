@@ -103,8 +103,12 @@ def test_the_keys_and_the_slider_go_through_the_epochs(page):
 
 def test_there_and_back(page):
     tile = page.locator(".tile").last
+    heading = page.locator("#tiles h3").first
+    there = heading.inner_text()
     page.locator("#back").click()
     assert pixel(tile, 0.7, 0.5) == BLUE
+    source, target = there.split(" to ")
+    assert heading.inner_text() == f"{source} to {target} to {source}"
     page.locator("#fake").click()
     assert pixel(tile, 0.7, 0.5) == GREEN
 
@@ -112,15 +116,15 @@ def test_there_and_back(page):
 def test_what_it_says(page):
     chips = dict(text.split("\n") for text in page.locator(".chips li").all_inner_texts())
     assert chips == {
-        "epoch": "2 of 4", "step": "1,003 of 2,000", "time so far": "1:02:05",
-        "time left": "08:18", "a step, lately": "0.50 s", "learning rate": "0.0002",
+        "epoch": "2 of 4", "step": "1,003 of 2,000", "time in steps": "1 h 02 min",
+        "time left": "8 min", "a step, lately": "0.50 s", "learning rate": "0.0002",
         "device": "CPU",
     }  # fmt: skip
     panels = page.locator(".panel")
     assert panels.count() == 2 and panels.locator("svg").count() == 2
     assert panels.locator("h3").all_inner_texts() == ["adversarial", "cycle"]
     text = panels.last.inner_text()
-    assert "cycle A, cycle_a: 2.00" in text and PANELS["cycle"] in text
+    assert "cycle apple, cycle_a: 2.00" in text and PANELS["cycle"] in text
     chip = page.locator(".legend b").first.evaluate("it => getComputedStyle(it).backgroundColor")
     assert chip == "rgb(31, 119, 180)"
     assert page.locator("pre").is_hidden()

@@ -92,7 +92,7 @@ def test_the_time_left_counts_all_but_the_first_step(tmp_path, monkeypatch, capl
         now[0] += 6
         assert progress.seconds_left == 35
         progress.end_epoch(1, 4)
-    assert caplog.messages == ["epoch 1/4  g 0.50  5.00 s/step  00:35 left"]
+    assert caplog.messages == ["epoch 1/4  g 0.50  5.00 s/step  35 s left"]
 
 
 def test_a_training_that_ends_early_has_fewer_epochs():

@@ -64,11 +64,12 @@ def _reported(report):
 
 def notes(report: dict) -> list[str]:
     """Return what the table has to be read with, in sentences."""
-    judge, size = report["classifier"], report["image_size"]
+    judge, size, crop = report["classifier"], report["image_size"], report["crop_size"]
     fewest = min(columns["images"] for columns in report["directions"].values())
     few = f" Only {fewest} test images: with fewer than {FEW} these numbers say little."
     lines = [
-        f"Epoch {report['epoch']}, test images of {size} x {size} pixels."
+        f"Epoch {report['epoch']}, test images of {size} x {size} pixels"
+        f"{f': whole pictures, of which training saw parts of {crop}' if crop != size else ''}."
         f"{few if fewest < FEW else ''}",
         f"The classifier is right on {judge['held_out_accuracy']:.1%} of "
         f"{sum(judge['held_out'])} training images held out, and on {judge['test_accuracy']:.1%} "
@@ -104,7 +105,8 @@ def _recognition(found):
         parts.append(f"{direction} {', '.join(shares) or 'none, so that nothing can be said'}")
     return (
         f"ImageNet's classes that tell the target domain for {found['network']}, with their shares "
-        f"of the real training images of target and source: {'; '.join(parts)}."
+        f"of the real training images of target and source: {'; '.join(parts)}. It knows "
+        f"photographs: of drawings it tells little."
     )
 
 

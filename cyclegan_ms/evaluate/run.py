@@ -183,6 +183,7 @@ def evaluate(
         "epoch": specs[0].epoch,
         "data_root": shown(config.data.root),
         "image_size": config.data.test_size,
+        "crop_size": config.data.crop_size,
         "preprocess": config.data.preprocess,
         "directions": directions,
         "mean": mean_of_directions(directions.values()),

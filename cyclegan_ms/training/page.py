@@ -1,11 +1,11 @@
 """A run's page, index.html: sample pictures by epoch, curves, metrics, settings."""
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from tqdm import tqdm
-
+from cyclegan_ms.clock import duration
 from cyclegan_ms.evaluate import patches
 from cyclegan_ms.evaluate.run import METRICS
 from cyclegan_ms.files import atomic_path, shown
@@ -73,7 +73,7 @@ def write_page(
         status=_chips(rows[-1] if rows else {}, status, facts),
         samples=_samples(output),
         grid=_grid(status),
-        panels=_panels(rows, terms) if rows else [],
+        panels=_panels(rows, terms, status.domains) if rows else [],
         evaluations=evaluations,
         metrics=metrics,
         nearest=patches.METRIC,
@@ -91,9 +91,9 @@ def _chips(last, status, facts):
         ("step", f"{status.step:,} of {status.steps:,}"),
     ]
     if last:
-        chips.append(("time so far", tqdm.format_interval(status.seconds)))
+        chips.append(("time in steps", duration(status.seconds)))
         if status.left:
-            chips.append(("time left", tqdm.format_interval(status.left)))
+            chips.append(("time left", duration(status.left)))
         chips.append(("a step, lately", f"{last['step_s']:.2f} s"))
         chips.append(("learning rate", f"{last['learning_rate']:.2g}"))
     return [*chips, ("device", facts["device"])] if "device" in facts else chips
@@ -136,14 +136,14 @@ def _grid(status):
             }
             for row in range(count)
         ]  # fmt: skip
-        directions.append({"name": f"{source} to {target}", "tiles": tiles})
+        directions.append({"name": f"{source} to {target}", "source": source, "tiles": tiles})
     return {
         "wide": 100 * wide / side, "high": 100 * high / side, "directions": directions,
         "small": side < SMALL,
     }  # fmt: skip
 
 
-def _panels(rows, terms):
+def _panels(rows, terms, domains):
     """Describe the panels of curves: title, picture, legend, and what is good."""
     thinned = rows[:: -(-len(rows) // _POINTS)]
     thinned = thinned if thinned[-1] is rows[-1] else [*thinned, rows[-1]]
@@ -152,7 +152,7 @@ def _panels(rows, terms):
         svg, colors = draw_panel(thinned, members)
         legend = [
             {
-                "color": color, "key": term.key, "label": term.label,
+                "color": color, "key": term.key, "label": _named(term.label, domains),
                 "value": f"{rows[-1][term.key]:.2f}" if term.key in rows[-1] else "",
             }
             for term, color in zip(members, colors)
@@ -160,6 +160,11 @@ def _panels(rows, terms):
         meaning = PANELS.get(title, "")
         panels.append({"title": title, "svg": svg, "legend": legend, "meaning": meaning})
     return panels
+
+
+def _named(label, domains):
+    """Return a label of a loss with the names of the domains in place of A and B."""
+    return re.sub(r"\b[AB]\b", lambda letter: domains["AB".index(letter[0])], label)
 
 
 def _evaluations(path):

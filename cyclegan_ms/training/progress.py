@@ -13,6 +13,7 @@ import numpy as np
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from cyclegan_ms.clock import duration, seconds_left
 from cyclegan_ms.model.losses import Term
 
 __all__ = ["MEASURES", "Curves", "Progress", "drop_lines", "loss_pairs", "read_metrics",
@@ -161,13 +162,13 @@ class Progress:
     def seconds_left(self) -> float:
         """Seconds until the end, as long a step as this process's were but for the first, which
         compiles, with all that is done between steps; 0 where nobody knows."""
-        if self.begun is None or not self.done:
+        if self.begun is None:
             return 0.0
-        return self.left * (time.perf_counter() - self.begun) / self.done
+        return seconds_left(self.done, self.left, time.perf_counter() - self.begun)
 
     def _left(self):
         left = self.seconds_left
-        return [f"{tqdm.format_interval(left)} left"] if left else []
+        return [f"{duration(left)} left"] if left else []
 
     def write_line(self, epoch: int, step: int, learning_rate: float) -> None:
         """Write a line for the steps since the line before, if there are any."""

@@ -35,8 +35,8 @@ def check_run_folder(output, resume: bool = False) -> None:
             raise UserError(f"--output {output}: holds no run to resume")
         if not resume and output.is_dir() and not _is_unused(output):
             raise UserError(
-                f"--output {output} is not empty: --resume continues a run that has saved a state; "
-                f"otherwise remove it or choose another folder, nothing is overwritten"
+                f"--output {output} is not empty: --resume, in Python resume=True, continues a run "
+                f"that has saved a state; otherwise choose another folder, nothing is overwritten"
             )
     except OSError as error:
         raise UserError(f"--output {output}: {error.strerror}") from error

@@ -8,7 +8,7 @@ from itertools import chain
 from pathlib import Path
 
 from cyclegan_ms.data.formats import find_images, known_endings
-from cyclegan_ms.errors import UserError
+from cyclegan_ms.errors import UserError, nearest
 from cyclegan_ms.files import check_writable, shown
 from cyclegan_ms.translate.films import FILM, is_film, require_av
 from cyclegan_ms.translate.page import check_page
@@ -96,8 +96,18 @@ def folder_of(output) -> Path:
 
 
 def _is_picture(output):
-    known = output.suffix.lower() in known_endings() or is_film(output)
-    return known and not output.is_dir()
+    """Raise UserError for a folder to be made whose name ends nearly as a picture's."""
+    if output.is_dir():
+        return False
+    ending, known = output.suffix.lower(), known_endings()
+    if ending in known or is_film(output):
+        return True
+    if ending and (near := nearest(ending, sorted(WRITABLE))):
+        raise UserError(
+            f"--output {output}: did you mean {output.with_suffix(near)}? A new folder of that "
+            f"name must be made first"
+        )
+    return False
 
 
 def _plan(sources, output, options):
@@ -138,8 +148,7 @@ def _check_free(jobs, options):
     existing = [target for target in targets if os.path.lexists(target)]
     if existing and len(jobs) == 1:
         raise UserError(
-            f"--output: {shown(existing[0])} exists already; choose another, or leave it out with "
-            f"--skip_existing: nothing is overwritten"
+            f"--output: {shown(existing[0])} exists already: choose another, nothing is overwritten"
         )
     if existing:
         raise UserError(
@@ -173,7 +182,8 @@ def _check_one(files, output, options):
     """Raise UserError unless one file is to go into the file `output`."""
     if len(files) > 1:
         raise UserError(
-            f"--output {output}: give a folder, such as {output.parent}, for {len(files)} pictures"
+            f"--output {output}: give a folder, such as {output.with_suffix('')}, for {len(files)} "
+            f"pictures"
         )
     ending = output.suffix.lower()
     if is_film(files[0]) or is_film(output):

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 from tqdm import tqdm
 
+from cyclegan_ms.clock import duration, seconds_left
+
 __all__ = ["Progress", "Shown", "time_left"]
 
 Progress = Callable[[float, float, str, str], None]
@@ -16,8 +18,8 @@ logger = logging.getLogger(__name__)
 
 def time_left(done: float, total: float, seconds: float) -> str:
     """Say how long the rest takes if `done` of `total` took `seconds`; "" where nobody knows."""
-    left = seconds * (total - done) / done if total and done else 0
-    return f", about {tqdm.format_interval(left)} left" if left else ""
+    left = seconds_left(done, total - done, seconds) if total else 0
+    return f", about {duration(left)} left" if left else ""
 
 
 class Shown:

@@ -187,12 +187,13 @@ class Translator:
         """Say that an image is far from the size of the training, or small for its own."""
         trained, enlarged = self.spec.image_size, max(own) / max(size)
         if min(size) > 2 * trained:
-            words = f"trained at {trained} pixels, applied at {size[0]}x{size[1]}"
+            words = f"applied at {size[0]}x{size[1]}; pictures had {trained} pixels in training"
             log.info("%s: --size %d may look better", words, trained)
         elif enlarged > _SOFT and min(size) <= trained:
             words = f"computed at {size[0]}x{size[1]} and enlarged {enlarged:.0f} times"
-            sharper = min(2 * trained, min(own))
-            log.info("%s, so it is soft: --size %d is sharper", words, sharper)
+            larger = min(trained if min(size) < trained else 2 * trained, min(own))
+            known = "" if larger <= trained else f", if less like its training at {trained}"
+            log.info("%s, so it is soft: --size %d is sharper%s", words, larger, known)
         else:
             return
         self._said_size = True

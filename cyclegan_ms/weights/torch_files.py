@@ -47,7 +47,9 @@ def read_state_dict(path) -> dict[str, np.ndarray]:
             f"(in PyTorch, torch.save(model.state_dict(), FILE) writes one)"
         ) from error
     except Exception as error:  # whatever a damaged archive or pickle may lead to
-        raise UserError(f"{path}: not a PyTorch file of weights, or damaged") from error
+        raise UserError(
+            f"{path}: no file of weights, such as .ckpt, .pth or .safetensors, or damaged"
+        ) from error
 
 
 def is_safetensors(path) -> bool:
