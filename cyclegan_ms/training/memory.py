@@ -1,12 +1,14 @@
-"""Estimate CPU training memory, and suggest what to reduce."""
+"""The memory of a training: an estimate, what needs less, and what goes back to the system."""
 
+import ctypes
 import logging
+import sys
 
 from cyclegan_ms.config import Config
 from cyclegan_ms.device import free_memory
 from cyclegan_ms.model.feature_discriminator import SIDE
 
-__all__ = ["ADVICE", "estimate", "is_shortage", "say_estimate"]
+__all__ = ["ADVICE", "estimate", "give_back", "is_shortage", "say_estimate"]
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +53,17 @@ def say_estimate(config: Config, target: str) -> None:
     log.info("this takes about %.1f GB of memory, %.1f GB are free", needed, free)
     if needed > free:
         log.warning("that may not be enough: %s", ADVICE)
+
+
+def give_back() -> None:
+    """Return free memory to the system, where the C library is glibc.
+
+    What the kernels of a step need for a moment comes from a heap that glibc itself hardly ever
+    shrinks, and leaves holes in it that grow by about half a megabyte a step: after 2,000 steps at
+    64 pixels a process held up to twice of what it used.
+    """
+    if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "malloc_trim"):
+        library.malloc_trim(0)
 
 
 def is_shortage(error: BaseException) -> bool:

@@ -14,7 +14,7 @@ from cyclegan_ms.errors import TrainingStopped, UserError
 from cyclegan_ms.evaluate.metrics import require_skimage
 from cyclegan_ms.interrupt import StopRequest
 from cyclegan_ms.training.cyclegan import CycleGAN, build_networks
-from cyclegan_ms.training.memory import ADVICE, is_shortage
+from cyclegan_ms.training.memory import ADVICE, give_back, is_shortage
 from cyclegan_ms.training.progress import telling
 from cyclegan_ms.training.record import Recorder, open_record
 from cyclegan_ms.training.resume import load_resumable, resume_command
@@ -31,6 +31,9 @@ log = logging.getLogger(__name__)
 FEW_STEPS = 500
 """Number of steps below which a training is called a trial: the quickstart's drawings take 768."""
 
+
+TRIM_EVERY = 50
+"""Number of steps between two times that free memory goes back to the system."""
 
 FEW_IMAGES = 50
 """Number of images of a domain below which there is advice; the quickstart has 64 drawings."""
@@ -170,6 +173,8 @@ def _run(
             caught, due = model.device.agree(stop.caught or 0, record.is_due(step))
             if caught or due:
                 record.keep(step, stopping=bool(caught))
+            if step % TRIM_EVERY == 0:
+                give_back()
             if step == schedule.last:
                 break
             if caught:
