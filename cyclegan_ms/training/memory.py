@@ -60,7 +60,7 @@ def give_back() -> None:
 
     What the kernels of a step need for a moment comes from a heap that glibc itself hardly ever
     shrinks, and leaves holes in it that grow by about half a megabyte a step: after 2,000 steps at
-    64 pixels a process held up to twice of what it used.
+    64 pixels a process had grown from 1.5 to 2.0 and 2.7 GB. It takes 10 ms.
     """
     if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "malloc_trim"):
         library.malloc_trim(0)
