@@ -1,6 +1,7 @@
 """The PyTorch reference trained as train.py trains: same images, first weights, rates and pools.
 
-    python tests/pytorch_training.py --config configs/apple2orange_64_paper.yaml
+    python tests/pytorch_training.py --config configs/apple2orange_64_paper.yaml \\
+        --train.max_steps 6114
 
 prints every epoch's mean losses as train.py does, to be compared with them.
 """

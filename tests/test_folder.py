@@ -146,8 +146,9 @@ def test_one_picture_into_a_file_of_another_name(tmp_path):
     both = Translator(Negative())
     run(tmp_path / "a.png", tmp_path / "c.jpeg", both, both, cycle=True, format="jpg")
     assert {"c.jpeg", "c_cycle.jpeg"} < names(tmp_path)
+    two = [tmp_path / "a.png", tmp_path / "c.jpeg"]
     for inputs, output, options, words in (
-        ([tmp_path / "a.png", tmp_path / "c.jpeg"], "x.png", {}, "such as .*/x, for 2 pictures"),
+        (two, "x.png", {}, "give a folder, such as .*/x, for 2 pictures"),
         ([tmp_path / "a.png"], "x.pgn", {}, r"did you mean .*/x\.png\? A new folder of that name"),
         ([tmp_path / "a.png"], "x.png", {"format": "tif"}, "is not that of --format tif"),
         ([tmp_path / "a.png"], "x.gif", {}, r"\.gif is not written; \.bmp \.jpeg .* \.webp"),

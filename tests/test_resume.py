@@ -437,7 +437,8 @@ def test_lost_metrics_and_leftovers_do_not_disturb(early, go_on):
 def test_dry_run_of_a_resume_checks_the_changes(straight, early):
     root, _ = straight
     resume = ("--resume", "--dry_run", "--output", early)
-    assert "6 in all; would go on from step 7 in " in script("train", *resume).stdout
+    done = script("train", *resume)
+    assert done.returncode == 0 and "6 in all; would go on from step 7 in " in done.stdout
     done = script("train", *resume, "--loss.lambda_a=5")
     assert done.returncode == 2 and "cannot change loss.lambda_a (10.0 -> 5.0)" in done.stderr
     done = script("train", "--dry_run", f"--data.root={root}", "--output", early)

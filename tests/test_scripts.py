@@ -76,10 +76,8 @@ def test_dry_run_reads_every_image(data_root, tmp_path):
     done = script("train", f"--data.root={root}", *TINY, "--dry_run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert re.search(r"^skipped .*/trainA/1\.png: ", done.stderr, re.MULTILINE)
-    assert (
-        "# 3 images of apple, 1 of them broken: the next stands in; 2 images of orange; 3"
-        in done.stdout
-    )
+    counts = "3 images of apple, 1 of them broken: the next stands in; 2 images of orange"
+    assert f"# {counts}; 3 steps an epoch, 600 in all" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -87,6 +85,7 @@ def test_dry_run_reads_every_image(data_root, tmp_path):
     [
         ("train", ["--train.epochs=0"], "train.epochs"),
         ("train", ["--data.root=/nowhere"], "data.root /nowhere does not exist"),
+        ("train", ["--data.root={data}", *TINY, "--device.target=GPU"], "device.target GPU"),
         ("train", ["--data.root={data}", "--dry_run", "--device.target=GPU"], "device.target GPU"),
         ("train", ["--data.domains", "[day,", "night]"], "[day, (a shell wants quotes around it)"),
         ("train", ["--data.root={data}", "--output=/proc/nowhere"], "--output /proc/nowhere"),

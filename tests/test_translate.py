@@ -218,6 +218,7 @@ def test_a_size_far_from_the_training_is_said_once(caplog):
         (0, 1, ["applied at 300x160; pictures had 64 pixels in training: --size 64 may look "
                 "better"]),
         (32, 1, [f"computed at 60x32 and enlarged 5 times, {soft} 64 is sharper"]),
+        (16, 1, [f"computed at 30x16 and enlarged 10 times, {soft} 64 is sharper"]),
         (64, 2, [f"computed at 120x64 and enlarged 5 times, {soft} 128 is sharper, if less like "
                  "its training at 64"]),
     ):  # fmt: skip
