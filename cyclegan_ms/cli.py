@@ -25,9 +25,7 @@ from jsonargparse.typing import (
 
 from cyclegan_ms.arguments import Parser
 from cyclegan_ms.config import (
-    Config,
     DataConfig,
-    DeviceConfig,
     build_config,
     config_parser,
     load_config,
@@ -153,11 +151,16 @@ def train(argv=None):
     name = Path(str(args.config[-1])).stem if args.config else "apple2orange"
     output = Path(args.output or f"runs/{name}")
     if args.dry_run:
-        return _dry_run(config, output, args.resume)
+        from cyclegan_ms.training.trainer import rehearse
+
+        words = rehearse(config, output, args.resume)
+        print(yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True), end="")
+        print(f"# {words}")
+        return 0
 
     stop = StopRequest()
     stop.watch("finishing this step and saving; press again to end at once")
-    from cyclegan_ms.training import train as run_training
+    from cyclegan_ms.training.trainer import train as run_training
 
     try:
         model = run_training(config, output, args.resume, stop=stop)
@@ -189,44 +192,6 @@ def _settings_of(output) -> list[str]:
             print(f"{error}; the settings are those of the newest state", file=sys.stderr)
         texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in values.items()}
         return [f"--{key}={text}" for key, text in texts.items()]
-
-
-def _dry_run(config: Config, output: Path, resume: bool) -> None:
-    from cyclegan_ms.data.domains import count_broken, load_sample_tests, load_split, load_tests
-    from cyclegan_ms.data.stream import epoch_steps
-    from cyclegan_ms.device import check_precision, launched_workers, setup_device
-    from cyclegan_ms.training.resume import check_run_folder, load_resumable
-    from cyclegan_ms.training.schedule import Schedule
-    from cyclegan_ms.training.trainer import require_packages
-
-    check_run_folder(output, resume)
-    if config.device != DeviceConfig():
-        where = config.device
-        check_precision(where.amp, setup_device(where.target, where.mode, where.id).target)
-    a, b = load_split(config, "train")
-    if config.train.sample_every:
-        load_sample_tests(config, (a, b))
-    require_packages(config)
-    if config.train.evaluate_every:
-        load_tests(config, (a.range, b.range))
-    if config.train.init_from and not resume:
-        from cyclegan_ms.training.start import read_start
-
-        read_start(config)
-    workers = launched_workers()
-    schedule = Schedule.of(config, epoch_steps(a, b, config.data.batch_size * workers), workers)
-    done = load_resumable(config, output, (a, b), workers).facts["step"] if resume else 0
-    broken = [count_broken(domain, sys.stderr.isatty()) for domain in (a, b)]
-    print(yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True), end="")
-    replaced = [f", {bad} of them broken: the next stands in" if bad else "" for bad in broken]
-    counts = "; ".join(
-        f"{len(domain)} images of {name}{more}"
-        for domain, name, more in zip((a, b), config.data.domains, replaced)
-    )
-    print(
-        f"# {counts}; {schedule.per_epoch} steps an epoch, {schedule.last} in all; "
-        f"would {f'go on from step {done + 1} in' if resume else 'write to'} {output}"
-    )
 
 
 @command

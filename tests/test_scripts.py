@@ -139,7 +139,7 @@ def test_a_reader_that_has_enough_is_no_error(reader, data_root, tmp_path):
         ["bash", "-c", f"{line} | {reader}; echo ${{PIPESTATUS[0]}}"],
         capture_output=True, text=True, cwd=tmp_path, timeout=60,
     )  # fmt: skip
-    assert done.stderr == ""
+    assert re.fullmatch(r"(using ONEDNN_.*\n)?MindSpore [\d.]+ on .*\n", done.stderr)
     assert done.stdout.splitlines()[-1] in ("0", "141")
 
 

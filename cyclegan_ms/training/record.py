@@ -10,15 +10,14 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 import mindspore as ms
 
-from cyclegan_ms.config import Config, config_values
-from cyclegan_ms.data.domains import Domain, load_sample_tests, sample_images
+from cyclegan_ms.config import config_values
+from cyclegan_ms.data.domains import sample_images
 from cyclegan_ms.data.stream import UnpairedStream
 from cyclegan_ms.device import Device, environment
 from cyclegan_ms.files import hold_folder
@@ -27,6 +26,7 @@ from cyclegan_ms.training.evaluation import EpochEvaluation
 from cyclegan_ms.training.health import Health
 from cyclegan_ms.training.memory import say_estimate
 from cyclegan_ms.training.page import Status, write_page
+from cyclegan_ms.training.plan import Plan
 from cyclegan_ms.training.plots import cycle_grid, draw_losses
 from cyclegan_ms.training.progress import Curves, Progress
 from cyclegan_ms.training.resume import check_run_folder, fingerprint, resume_command
@@ -67,12 +67,9 @@ class Recorder(Protocol):
 
 @contextmanager
 def open_record(
-    config: Config,
-    output: Path,
-    domains: tuple[Domain, Domain],
+    plan: Plan,
     device: Device,
     schedule: Schedule,
-    resume: bool = False,
     progress: bool | None = None,
     on_line: Callable[[dict], None] | None = None,
 ) -> Iterator[Recorder]:
@@ -81,22 +78,20 @@ def open_record(
     The twin is for workers that do not lead.
 
     Args:
-        config: all settings.
-        output: the run folder.
-        domains: the images to train on.
+        plan: what it is about to do.
         device: where it computes.
         schedule: its steps.
-        resume: whether it goes on with the run in `output`.
         progress: whether to show a progress bar; None shows one on a terminal.
         on_line: called with every line of metrics.jsonl.
 
     Raises:
-        UserError: the folder cannot be used or is in use, or images or packages are missing.
+        UserError: the folder cannot be used or is in use.
     """
-    folder = RunFolder(output, config, [domain.range for domain in domains])
+    folder = RunFolder(plan.output, plan.config, [domain.range for domain in plan.domains])
     if device.leads:
-        with hold_folder(output):
-            yield Record(folder, domains, device, schedule, resume, progress, on_line)
+        with hold_folder(plan.output):
+            check_run_folder(plan.output, plan.resume)
+            yield Record(folder, plan, device, schedule, progress, on_line)
     else:
         yield SilentRecord(folder)
 
@@ -145,13 +140,13 @@ class Record:
     The arguments are those of `open_record`.
     """
 
-    def __init__(self, folder: RunFolder, domains, device, schedule, resume, progress, on_line):
-        config = folder.config
+    def __init__(self, folder: RunFolder, plan: Plan, device, schedule, progress, on_line):
+        config = plan.config
         self.folder, self.config, self.device, self.schedule = folder, config, device, schedule
-        check_run_folder(folder.path, resume)
-        self.samples = _samples(config, domains)
-        self.evaluation = EpochEvaluation(config, folder.path, domains)
-        self.images = fingerprint(*domains)
+        # Of A and of B, (N, C, S, S) each.
+        self.samples = [sample_images(domain, config.data) for domain in plan.samples or ()]
+        self.evaluation = EpochEvaluation(config, plan.output, plan.domains)
+        self.images = fingerprint(*plan.domains)
         self.bar = sys.stderr.isatty() if progress is None else progress
         self.on_line = on_line
         self.saved_at = time.monotonic()
@@ -164,9 +159,9 @@ class Record:
             UserError: the disk has no room.
         """
         schedule, train = self.schedule, self.config.train
-        start = state.facts["step"] if state else 0
-        epochs = math.ceil((schedule.last - start) / schedule.per_epoch)
-        self.folder.prepare(model.networks, epochs, state)
+        start = model.steps_done
+        self.folder.check_room(model.networks, schedule, state)
+        self.folder.prepare(state)
         self.model = model
         self.board = Board(self.folder.path / "tensorboard", train.tensorboard, start)
         self.progress = Progress(
@@ -306,14 +301,6 @@ class Record:
             side=max((images.shape[-1] for images in self.samples), default=0),
         )
         write_page(path, rows, self.model.terms, status, environment(self.device))
-
-
-def _samples(config, domains) -> list[np.ndarray]:
-    """Load the test images to draw as the training goes, of A and of B, (N, C, S, S) each."""
-    if not config.train.sample_every:
-        return []
-    tests = load_sample_tests(config, domains)
-    return [sample_images(domain, config.data) for domain in tests]
 
 
 def translate_samples(networks: Networks, samples) -> list[tuple]:

@@ -1,5 +1,6 @@
 """The run folder: what a training leaves on the disk, and where."""
 
+import math
 import os
 import shutil
 import time
@@ -14,6 +15,7 @@ from cyclegan_ms.errors import TrainingStopped, UserError
 from cyclegan_ms.files import atomic_path, nearest_folder, remove_leftovers
 from cyclegan_ms.training.cyclegan import Networks, generator_spec
 from cyclegan_ms.training.resume import resume_command
+from cyclegan_ms.training.schedule import Schedule
 from cyclegan_ms.training.state import TrainingState, point_to_state, save_state
 from cyclegan_ms.weights.checkpoint import FILES, save_generator
 
@@ -39,17 +41,18 @@ class RunFolder:
         """The lines of losses."""
         return self.path / "metrics.jsonl"
 
-    def prepare(self, networks: Networks, epochs: int, state: TrainingState | None) -> None:
-        """Make the folders and write the settings, if there is room for `epochs` epochs.
+    def check_room(
+        self, networks: Networks, schedule: Schedule, state: TrainingState | None
+    ) -> None:
+        """Raise UserError if the disk has no room for what is ahead.
 
         Args:
             networks: the networks to be saved.
-            epochs: number of epochs ahead.
+            schedule: the steps of the training.
             state: the state to resume from; None for a new training.
-
-        Raises:
-            UserError: there is no room.
         """
+        done = state.facts["step"] if state else 0
+        epochs = math.ceil((schedule.last - done) / schedule.per_epoch)
         needed = self._needed(networks, epochs, state)
         free = shutil.disk_usage(nearest_folder(self.path)).free
         if free < needed:
@@ -57,6 +60,13 @@ class RunFolder:
                 f"--output {self.path}: {free / 1e6:.0f} MB free, about {needed / 1e6:.0f} MB "
                 f"needed"
             )
+
+    def prepare(self, state: TrainingState | None) -> None:
+        """Make the folders and write the settings.
+
+        Args:
+            state: the state to resume from; None for a new training.
+        """
         for folder in (self.path / "samples", self.states):
             folder.mkdir(parents=True, exist_ok=True)
         for folder in (self.path / "samples", self.path / "best", self.states):

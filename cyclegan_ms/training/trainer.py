@@ -1,42 +1,40 @@
 """`train`: the loop. Batches in, generators first, then discriminators, and a run folder out."""
 
 import logging
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from signal import Signals
 
 from cyclegan_ms.config import Config
-from cyclegan_ms.data.domains import load_split
-from cyclegan_ms.data.stream import UnpairedStream, epoch_steps, iterate
-from cyclegan_ms.device import WorkerLost, check_precision, setup_device
+from cyclegan_ms.data.domains import count_broken
+from cyclegan_ms.data.stream import UnpairedStream, iterate
+from cyclegan_ms.device import (
+    Device,
+    WorkerLost,
+    check_precision,
+    launched_workers,
+    setup_device,
+)
 from cyclegan_ms.errors import TrainingStopped, UserError
-from cyclegan_ms.evaluate.metrics import require_skimage
 from cyclegan_ms.interrupt import StopRequest
 from cyclegan_ms.training.cyclegan import CycleGAN, build_networks
 from cyclegan_ms.training.memory import ADVICE, give_back, is_shortage
+from cyclegan_ms.training.plan import Plan
 from cyclegan_ms.training.progress import telling
 from cyclegan_ms.training.record import Recorder, open_record
-from cyclegan_ms.training.resume import load_resumable, resume_command
+from cyclegan_ms.training.resume import check_run_folder, load_resumable, resume_command
+from cyclegan_ms.training.run_folder import RunFolder
 from cyclegan_ms.training.schedule import Schedule
-from cyclegan_ms.training.start import read_start
-from cyclegan_ms.training.state import Everything
-from cyclegan_ms.training.tensorboard import require_tensorboard
-from cyclegan_ms.weights.imagenet import require_efficientnet
+from cyclegan_ms.training.state import Everything, TrainingState
 
-__all__ = ["require_packages", "train"]
+__all__ = ["rehearse", "train"]
 
 log = logging.getLogger(__name__)
 
-FEW_STEPS = 500
-"""Number of steps below which a training is called a trial: the quickstart's drawings take 768."""
-
-
 TRIM_EVERY = 50
 """Number of steps between two times that free memory goes back to the system."""
-
-FEW_IMAGES = 50
-"""Number of images of a domain below which there is advice; the quickstart has 64 drawings."""
 
 
 def train(
@@ -65,7 +63,8 @@ def train(
     output = Path(output)
     try:
         with telling(progress is not False):
-            return _train(config, output, resume, progress, stop or StopRequest(), on_line)
+            plan = Plan.of(config, output, resume)
+            return _train(plan, progress, stop or StopRequest(), on_line)
     except WorkerLost as error:
         raise TrainingStopped(
             f"ERROR: a worker of this training failed or is gone ({error}); the others cannot go "
@@ -81,82 +80,71 @@ def train(
         raise TrainingStopped(f"out of memory ({what}): {ADVICE}.\n{_way_on(output)}") from error
 
 
-def require_packages(config: Config) -> None:
-    """Raise UserError unless all packages are installed that a training will need."""
-    if config.train.tensorboard:
-        require_tensorboard()
-    if config.train.evaluate_every:
-        require_skimage()
-    if config.loss.lambda_features or config.train.evaluate_every:
-        require_efficientnet()
+def rehearse(config: Config, output, resume: bool = False) -> str:
+    """Check all that `train` checks before its first step, and every image; write nothing.
+
+    Returns in words what it would train on, and how long.
+
+    Raises:
+        UserError: something is not as needed.
+    """
+    check_run_folder(output, resume)
+    plan = Plan.of(config, Path(output), resume)
+    where, workers = plan.config.device, launched_workers()
+    device = replace(setup_device(where.target, where.mode, where.id), workers=workers)
+    check_precision(where.amp, device.target)
+    schedule = plan.schedule(workers)
+    model, state = _model_of(plan, device, schedule)
+    RunFolder(plan.output, plan.config).check_room(model.networks, schedule, state)
+    parts = []
+    for domain, name in zip(plan.domains, config.data.domains):
+        broken = count_broken(domain, sys.stderr.isatty())
+        more = f", {broken} of them broken: the next stands in" if broken else ""
+        parts.append(f"{len(domain)} images of {name}{more}")
+    parts.append(f"{schedule.per_epoch} steps an epoch, {schedule.last} in all")
+    if not plan.is_over(schedule, model.steps_done):
+        ahead = f"go on from step {model.steps_done + 1} in" if resume else "write to"
+        parts.append(f"would {ahead} {output}")
+    return "; ".join(parts)
 
 
-def _train(config, output, resume, progress, stop, on_line):
-    require_packages(config)
-    root = Path(config.data.root).expanduser()
-    if root.exists():  # so that the run can go on from any directory
-        root = str(root.resolve())
-        config = replace(config, data=replace(config.data, root=root))
-    domains = load_split(config, "train")
-    start_with = None if resume else read_start(config)
-    if start_with:
-        source = str(start_with.source)
-        config = replace(config, train=replace(config.train, init_from=source))
-    where = config.device
+def _model_of(
+    plan: Plan, device: Device, schedule: Schedule
+) -> tuple[CycleGAN, TrainingState | None]:
+    """Build the networks as they begin, and load the state that a resumed training goes on from."""
+    config = plan.config
+    features = config.loss.lambda_features > 0
+    networks = build_networks(config.model, config.data.batch_pixels, features)
+    if plan.start:
+        plan.start.fill(networks)
+    model = CycleGAN(networks, config, schedule.rates, device, schedule.per_epoch)
+    if not plan.resume:
+        return model, None
+    misfit = Everything.of(model, {}).misfit
+    state = load_resumable(config, plan.output, plan.domains, device.workers, misfit)
+    model.steps_done = state.facts["step"]
+    return model, state
+
+
+def _train(plan, progress, stop, on_line):
+    config, where = plan.config, plan.config.device
     device = setup_device(where.target, where.mode, where.id, config.train.seed, join=True)
     check_precision(where.amp, device.target)
-
-    per_epoch = epoch_steps(*domains, config.data.batch_size * device.workers)
-    schedule = Schedule.of(config, per_epoch, device.workers)
-    options = (config, output, domains, device, schedule, resume, progress, on_line)
-    with open_record(*options) as record:
+    schedule = plan.schedule(device.workers)
+    with open_record(plan, device, schedule, progress, on_line) as record:
         device.agree()  # nobody goes on before the folder was looked at
-        features = config.loss.lambda_features > 0
-        networks = build_networks(config.model, config.data.batch_pixels, features)
-        if start_with:
-            start_with.fill(networks)
-        model = CycleGAN(networks, config, schedule.rates, device, per_epoch)
-        state = None
-        if resume:
-            misfit = Everything.of(model, {}).misfit
-            state = load_resumable(config, output, domains, device.workers, misfit)
-        model.steps_done = start = state.facts["step"] if state else 0
+        model, state = _model_of(plan, device, schedule)
         # The notebook's file fixes which images go together; the paper pairs them anew.
         paired = config.model.variant == "tutorial" and Path(config.data.root).is_file()
         stream = UnpairedStream(
-            *domains, config.data, config.train.seed, config.train.epochs,
-            start * schedule.per_step, paired, device.rank, device.workers,
+            *plan.domains, config.data, config.train.seed, config.train.epochs,
+            model.steps_done * schedule.per_step, paired, device.rank, device.workers,
         )  # fmt: skip
         record.prepare(model, stream, state)
-        _say_plan(config, output, domains, schedule, start)
-        if start < schedule.last:
+        if not plan.is_over(schedule, model.steps_done):
+            plan.say(schedule, model.steps_done)
             _run(model, stream, record, schedule, stop)
     return model
-
-
-def _say_plan(config, output, domains, schedule, start):
-    if start >= schedule.last:
-        train = config.train
-        limited = schedule.last < schedule.per_epoch * train.epochs
-        limit = f"train.max_steps {train.max_steps}" if limited else f"train.epochs {train.epochs}"
-        log.info("nothing left to do: %d steps are done, and %s ends there", start, limit)
-        return
-    a, b = config.data.domains
-    ahead = f"from step {start + 1}" if start else "all"
-    log.info(
-        "%d images of %s, %d of %s; %d steps an epoch, %s of %d, into %s",
-        len(domains[0]), a, len(domains[1]), b, schedule.per_epoch, ahead, schedule.last, output,
-    )  # fmt: skip
-    log.info("to watch it: %s", output / "index.html")
-    few, name = min((len(domain), name) for domain, name in zip(domains, config.data.domains))
-    free = config.model.variant == "paper" and not config.loss.diff_augment
-    if few < FEW_IMAGES and free and not start:
-        log.info(
-            "only %d images of %s: --loss.diff_augment true helps, and so does --train.init_from "
-            "with weights of a related pair", few, name,
-        )  # fmt: skip
-    if schedule.last < FEW_STEPS:
-        log.info("only %d steps: pictures usually look right after some thousand", schedule.last)
 
 
 def _run(
