@@ -170,7 +170,7 @@ def serve(demo: Demo, title: str, host: str = "127.0.0.1", port: int = 7860) -> 
 
 _STYLE = """<style>
 footer { display: none !important }
-.gradio-container { max-width: 1100px !important; margin: 0 auto !important }
+.gradio-container { width: 100%; max-width: 1100px !important; margin: 0 auto !important }
 .grid-wrap { min-height: 0 !important }
 td.download { min-width: 6rem !important }
 @media (max-width: 450px) { .fillable.app { padding: 8px !important } }

@@ -44,6 +44,11 @@ def _let_go_of_a_closed_terminal():
             os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
 
 
+def _end_of_line():
+    """Return what ends the line of a bar, and of the ^C that a terminal shows."""
+    return "\n" if sys.stderr.isatty() else ""
+
+
 class StopRequest:
     """Notes whether this process was asked to stop, and by which signal (`caught`, or None)."""
 
@@ -82,12 +87,11 @@ class StopRequest:
             _let_go_of_a_closed_terminal()
         if words:
             with suppress(OSError):  # nobody may read any more
-                print(words, file=sys.stderr, flush=True)
+                print(f"{_end_of_line()}{words}", file=sys.stderr, flush=True)
         if leave:
             leave()
             with suppress(OSError):
-                end_of_line = "\n" if sys.stderr.isatty() else ""
-                print(f"{end_of_line}interrupted", file=sys.stderr, flush=True)
+                print(f"{_end_of_line()}interrupted", file=sys.stderr, flush=True)
             os._exit(128 + number)
         while (second := signal.sigwait(numbers)) == signal.SIGHUP:
             _let_go_of_a_closed_terminal()

@@ -12,6 +12,7 @@ import pytest
 import tifffile
 from helpers import Negative, no_file_larger_than
 from PIL import ExifTags, Image, ImageCms
+from PIL.IptcImagePlugin import getiptcinfo
 from PIL.PngImagePlugin import PngInfo
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
@@ -461,6 +462,34 @@ def test_what_a_type_has_no_place_for_is_noted(tmp_path):
     ]
     notes = run(tmp_path / "in" / "a.tif", tmp_path / "row", side_by_side=True).notes
     assert [note for _, note in notes] == ["its geo tags are left out: they are for another size"]
+
+
+IPTC = b"\x1c\x02\x78\x00\x0ba red apple\x1c\x02\x50\x00\x02me"
+"""Two entries of IIM 4.2: mark, record, number, length, value; 120 is the caption, 80 the author."""
+
+
+def test_iptc_data_passes_through(tmp_path):
+    """As cameras and agencies write it, beside a preview, which would be of another picture."""
+    resources = b"".join(
+        b"8BIM"
+        + number
+        + b"\0\0"
+        + len(value).to_bytes(4, "big")
+        + value
+        + b"\0" * (len(value) % 2)
+        for number, value in ((b"\x04\x0c", b"preview"), (b"\x04\x04", IPTC))
+    )
+    block = b"Photoshop 3.0\0" + resources
+    draw(tmp_path / "in" / "a.jpg", extra=b"\xff\xed" + (len(block) + 2).to_bytes(2, "big") + block,
+         icc_profile=ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())  # fmt: skip
+    assert run(tmp_path / "in", tmp_path / "out").notes == []
+    with Image.open(tmp_path / "out" / "a.jpg") as image:
+        assert getiptcinfo(image) == {(2, 120): b"a red apple", (2, 80): b"me"}
+        assert set(image.info["photoshop"]) == {0x0404} and image.info["icc_profile"]
+    notes = run(tmp_path / "in", tmp_path / "png", format="png").notes
+    assert [note for _, note in notes] == [
+        "its IPTC data is left out: png files have no place for that"
+    ]
 
 
 def test_compression_of_tiff_files(tmp_path):

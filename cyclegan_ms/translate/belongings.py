@@ -1,5 +1,6 @@
 """What a picture's file holds besides pixels: read it, and keep it in a file of any type."""
 
+import struct
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +33,8 @@ class Belongings:
     """resolution, horizontal and vertical"""
     comment: bytes = b""
     """of a JPEG file"""
+    iptc: bytes = b""
+    """caption, author and more, of a JPEG file"""
     texts: dict[str, str] = field(default_factory=dict)
     """of a PNG file"""
     geo: dict[int, Any] = field(default_factory=dict)
@@ -45,7 +48,7 @@ class Belongings:
 
 
 _KEPT = {
-    ".jpg": {"exif", "icc_profile", "xmp", "dpi", "comment"},
+    ".jpg": {"exif", "icc_profile", "xmp", "dpi", "comment", "iptc"},
     ".png": {"exif", "icc_profile", "xmp", "dpi", "texts"},
     ".webp": {"exif", "icc_profile", "xmp"},
     ".bmp": {"dpi"},
@@ -59,6 +62,7 @@ _WORDS = {
     "xmp": "XMP",
     "dpi": "resolution",
     "comment": "comment",
+    "iptc": "IPTC data",
     "texts": "text",
     "geo": "geo tags",
 }
@@ -74,6 +78,10 @@ GEO = {33550: 12, 33922: 12, 34264: 12, 34735: 3, 34736: 12, 34737: 2, 42112: 2}
 _COMPRESSIONS = ("raw", "packbits", "tiff_lzw", "tiff_deflate", "tiff_adobe_deflate", "jpeg")
 _LONGEST = 65533
 """Bytes that a block of a JPEG file can hold."""
+_HEADS = {"exif": 0, "xmp": 29, "comment": 0, "iptc": 27}
+"""Bytes that stand around each in its block: names, a length, an even number of bytes."""
+_IPTC = 0x0404
+"""Its number among Photoshop's resources, which the block of IPTC data is made of."""
 
 
 def read_belongings(file: Image.Image) -> tuple[Image.Image, Belongings, list[str]]:
@@ -110,8 +118,8 @@ def read_belongings(file: Image.Image) -> tuple[Image.Image, Belongings, list[st
         if found.geo and upright is not file and upright.size != file.size:
             found.geo = {}
             notes.append("its geo tags are left out: they are for the picture before it was turned")
-    if "photoshop" in info:
-        notes.append("its IPTC data is left out: Pillow reads it, and writes none")
+    resources = info.get("photoshop")
+    found.iptc = _bytes(resources.get(_IPTC)) if isinstance(resources, dict) else b""
     return upright, found, notes
 
 
@@ -202,7 +210,7 @@ def save_options(
     if belongings.geo and image.size != belongings.size:
         lost.setdefault("geo", "they are for another size")
     if kind == ".jpg":
-        for key, head in (("exif", 0), ("xmp", 29), ("comment", 0)):  # 29: the name in front of it
+        for key, head in _HEADS.items():
             if len(getattr(belongings, key)) + head > _LONGEST:
                 lost[key] = "it is too long for a JPEG file"
     notes = [
@@ -210,12 +218,25 @@ def save_options(
         for key, why in lost.items()
     ]
     kept = {key: value for key, value in values.items() if key not in lost}
+    if kind == ".jpg":
+        return _jpeg(kept), notes
     if kind == ".png":
         return _png(kept), notes
     if kind == ".tif":
         options, more = _tiff(kept, belongings.compression)
         return options, notes + more
     return kept, notes
+
+
+def _jpeg(kept):
+    if iptc := kept.pop("iptc", b""):
+        # Pillow has no option for it, but writes blocks that it is given (its MPO files need that).
+        resource = (
+            struct.pack(">4sHHI", b"8BIM", _IPTC, 0, len(iptc)) + iptc + b"\0" * (len(iptc) % 2)
+        )
+        block = b"Photoshop 3.0\0" + resource
+        kept["extra"] = struct.pack(">HH", 0xFFED, 2 + len(block)) + block
+    return kept
 
 
 def _png(kept):
