@@ -24,7 +24,7 @@ from cyclegan_ms.config import Config, DataConfig, LossConfig, ModelConfig, Trai
 from cyclegan_ms.data.domains import load_tests
 from cyclegan_ms.data.images import from_chw, read_image, resized_chw, to_chw
 from cyclegan_ms.errors import TrainingStopped, UserError
-from cyclegan_ms.evaluate import evaluate
+from cyclegan_ms.evaluate import evaluate, jury
 from cyclegan_ms.evaluate import run as evaluation
 from cyclegan_ms.evaluate.classifier import SIZE, train_classifier
 from cyclegan_ms.evaluate.distances import frechet_distance, kernel_distance
@@ -116,7 +116,8 @@ def test_both_directions_are_measured(finished, root, evaluated):
 def test_an_evaluation_holds_few_pictures(finished, evaluated, tmp_path, monkeypatch):
     """In chunks, with only the best and the worst case kept, its numbers are the same."""
     report, cases = evaluated
-    monkeypatch.setattr(evaluation, "_CHUNK", 2)
+    monkeypatch.setattr(evaluation, "CHUNK", 2)
+    monkeypatch.setattr(jury, "CHUNK", 2)
     monkeypatch.setattr(evaluation, "CASES", 1)
     network = write_network(tmp_path / "f.onnx", ("n", 3, 32, 32))
     found, kept = evaluate(finished[2], finished[1], network, steps=20)
@@ -130,7 +131,7 @@ def test_an_evaluation_holds_few_pictures(finished, evaluated, tmp_path, monkeyp
     assert found["classifier"] == report["classifier"]
     assert found["features"]["real_training_images"] == [5, 4]
 
-    monkeypatch.setattr(evaluation, "_JUDGED_BY", 4)
+    monkeypatch.setattr(jury, "_JUDGED_BY", 4)
     few = evaluate(finished[2], finished[1], steps=1)[0]
     judge = few["classifier"]
     assert (judge["trained_on"], judge["held_out"]) == ([3, 3], [1, 1])

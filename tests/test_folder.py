@@ -465,7 +465,7 @@ def test_what_a_type_has_no_place_for_is_noted(tmp_path):
 
 
 IPTC = b"\x1c\x02\x78\x00\x0ba red apple\x1c\x02\x50\x00\x02me"
-"""Two entries of IIM 4.2: mark, record, number, length, value; 120 is the caption, 80 the author."""
+"""Two entries of IIM 4.2: mark, record, number, length, value; 120 is a caption, 80 an author."""
 
 
 def test_iptc_data_passes_through(tmp_path):
@@ -480,8 +480,9 @@ def test_iptc_data_passes_through(tmp_path):
         for number, value in ((b"\x04\x0c", b"preview"), (b"\x04\x04", IPTC))
     )
     block = b"Photoshop 3.0\0" + resources
-    draw(tmp_path / "in" / "a.jpg", extra=b"\xff\xed" + (len(block) + 2).to_bytes(2, "big") + block,
-         icc_profile=ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())  # fmt: skip
+    extra = b"\xff\xed" + (len(block) + 2).to_bytes(2, "big") + block
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    draw(tmp_path / "in" / "a.jpg", extra=extra, icc_profile=profile)
     assert run(tmp_path / "in", tmp_path / "out").notes == []
     with Image.open(tmp_path / "out" / "a.jpg") as image:
         assert getiptcinfo(image) == {(2, 120): b"a red apple", (2, 80): b"me"}

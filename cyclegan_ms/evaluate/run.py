@@ -14,13 +14,14 @@ from PIL import Image
 import mindspore as ms
 
 from cyclegan_ms.config import Config, load_config
-from cyclegan_ms.data.domains import Domain, find_root, load_split, load_tests, to_square
-from cyclegan_ms.data.images import resized_chw, view_of
+from cyclegan_ms.data.images import view_of
 from cyclegan_ms.data.ranges import Range
 from cyclegan_ms.errors import UserError
 from cyclegan_ms.evaluate import classifier, distances, patches, recognition
 from cyclegan_ms.evaluate.efficientnet import EfficientNet
-from cyclegan_ms.evaluate.features import FeatureNetwork, Network
+from cyclegan_ms.evaluate.features import FeatureNetwork
+from cyclegan_ms.evaluate.images import RealImages
+from cyclegan_ms.evaluate.jury import CHUNK, FEWEST, Jury, Opinion
 from cyclegan_ms.evaluate.metrics import (
     IMAGE_METRICS,
     INVERTED,
@@ -36,7 +37,7 @@ from cyclegan_ms.model.operators import for_pictures
 from cyclegan_ms.model.spec import GeneratorSpec
 from cyclegan_ms.weights.checkpoint import FILES, load_generator
 
-__all__ = ["CASES", "FEWEST", "METRICS", "Case", "evaluate", "mean_of_directions", "measure"]
+__all__ = ["CASES", "METRICS", "Case", "evaluate", "mean_of_directions", "measure"]
 
 log = logging.getLogger(__name__)
 
@@ -53,15 +54,6 @@ METRICS = (
 
 CASES = 6
 """Number of best and of worst cases of a direction to keep and to show."""
-
-_CHUNK = 64
-"""Test images that are held at once; a multiple of the batches that pictures are judged in."""
-
-_JUDGED_BY = 2000
-"""Training images of a domain that judges learn from, at most."""
-
-FEWEST = 4
-"""Images that distances between sets are computed for, at least."""
 
 
 @dataclass
@@ -140,44 +132,25 @@ def evaluate(
     require_skimage()
     run = find_weights(run, "--checkpoint")
     config = config or load_config(settings_of(run))
-    eye = EfficientNet()
-    networks: tuple[Network, ...] = (eye, FeatureNetwork(features)) if features else (eye,)
+    eye, other = EfficientNet(), FeatureNetwork(features) if features else None
     cells, specs = _load_generators(run, config)
     ranges = [Range(*spec.in_range) if spec.in_range else None for spec in specs]
-    images = _Images(config, ranges, *((FEWEST, FEWEST) if features else (1, 2)))
+    images = RealImages(config, ranges, *((FEWEST, FEWEST) if other else (1, 2)))
 
-    trainings = [_look_at(images.training(it, _JUDGED_BY), images, eye) for it in images.trains]
-    images.check("training", (len(it.small) for it in trainings))
-    judge = _train_judge(trainings, steps)
-    telling = _telling(eye, trainings)
+    jury = Jury(images, eye, other, steps)
     found = [
-        _translate(*place, images, judge, networks)
+        _translate(*place, images, jury)
         for place in zip(specs, cells, cells[::-1], images.tests, (1, -1))
     ]
     images.check("test", (len(it.metrics) for it in found))
+    of_fakes, of_reals = [it.of_fakes for it in found], [it.of_reals for it in found]
+    shares, away = jury.shares(of_fakes, of_reals), jury.distances(of_fakes, of_reals)
     directions = {
-        spec.name: {"images": len(it.metrics), **mean_metrics(it.metrics), **recognised, **shares}
-        for spec, it, recognised, shares in zip(
-            specs, found, _recognised(eye, telling, found), _shares(found)
-        )
-    }
-    counts = [len(it.metrics) for it in found]
-    if features:
-        of_trainings = _training_features(networks[-1], counts, images)
-    else:  # seen already
-        of_trainings = [trainings[1 - i].spread(count) for i, count in enumerate(counts)]
-    enough = min(counts) >= FEWEST <= min(map(len, of_trainings))
-    for index, (spec, it) in enumerate(zip(specs, found)):
-        if not enough:
-            break
-        others = {
-            "": it.of_fakes.features(),
-            "_untranslated": it.of_reals.features(),
-            "_real": of_trainings[index],
+        spec.name: {
+            "images": len(it.metrics), **mean_metrics(it.metrics), **shares[i], **away[i]
         }
-        tests = found[1 - index].of_reals.features()
-        directions[spec.name] |= distances.compare(tests, others)
-
+        for i, (spec, it) in enumerate(zip(specs, found))
+    }  # fmt: skip
     report = {
         "checkpoint": shown(run),
         "epoch": specs[0].epoch,
@@ -191,35 +164,9 @@ def evaluate(
         "inverted_below": INVERTED,
         "max_images": config.data.max_images,
         "judged_in_gray": images.gray,
-        "classifier": {
-            "image_size": classifier.SIZE,
-            "steps": steps,
-            "trained_on": judge.trained_on,
-            "held_out": judge.held_out,
-            "held_out_accuracy": judge.held_out_accuracy,
-            "test_accuracy": _accuracy(*(it.of_reals.odds for it in found)),
-        },
+        **jury.facts(list(directions), of_reals),
+        "seconds": round(time.monotonic() - began, 1),
     }
-    report["recognition"] = {
-        "network": eye.name,
-        "least_share": recognition.LEAST,
-        "times_the_source's": recognition.TIMES,
-        "training_images": [len(it.small) for it in trainings],
-        "classes": {
-            spec.name: {str(number): list(shares) for number, shares in classes.items()}
-            for spec, classes in zip(specs, telling)
-        },
-    }
-    if enough:
-        report["features"] = {
-            "network": networks[-1].name,
-            "input": [3, networks[-1].height, networks[-1].width],
-            "dimensions": networks[-1].dimensions,
-            "kid_halves": distances.HALVES,
-            "kid_seed": distances.SEED,
-            "real_training_images": [len(features) for features in of_trainings],
-        }
-    report["seconds"] = round(time.monotonic() - began, 1)
     return report, {spec.name: it.cases for spec, it in zip(specs, found)}
 
 
@@ -253,95 +200,26 @@ def _load_generators(run, config):
     return cells, specs
 
 
-class _Images:
-    """The real images of an evaluation, and those that turned out to be unreadable.
-
-    Raises UserError where a domain has too few test or training images.
-    """
-
-    def __init__(self, config: Config, ranges, least_test: int, least_train: int):
-        self.root, self.data = find_root(config.data.root), config.data
-        # Where one domain is gray, colour would tell all: everybody sees brightness then.
-        self.gray = config.model.channels_a != config.model.channels_b
-        self.least = {"test": least_test, "training": least_train}
-        self.trains = load_split(config, "train", ranges)
-        self.tests = load_tests(config, [domain.range for domain in self.trains])
-        self.left_out = {path for d in (*self.tests, *self.trains) for path in d.left_out}
-        self.check("test", map(len, self.tests))
-        self.check("training", map(len, self.trains))
-
-    def check(self, kind: str, counts: Iterable[int]) -> None:
-        """Raise UserError if a domain has too few images of a kind, test or training."""
-        if min(counts) < self.least[kind]:
-            raise UserError(
-                f"data.root {self.root}: an evaluation needs at least {self.least[kind]} {kind} "
-                f"images of each domain that can be read"
-            )
-
-    def squares(self, domain: Domain, indices=None) -> Iterator[tuple[Path, np.ndarray]]:
-        """Yield file and values, (C, S, S) in [-1, 1], of the images that can be read."""
-        for index in range(len(domain)) if indices is None else indices:
-            path = domain.where(index)
-            try:
-                image = domain.load(index)
-            except OSError as error:
-                if path not in self.left_out:
-                    log.warning("left out %s: %s", shown(path), error)
-                    self.left_out.add(path)
-                continue
-            yield path, to_square(image, self.data, domain.finished)
-
-    def training(self, domain: Domain, count: int) -> Iterator[Image.Image]:
-        """Yield at most `count` readable training images, spread over the domain."""
-        readable = [i for i in range(len(domain)) if domain.where(i) not in self.left_out]
-        places = _spread(len(readable), count)
-        for _, square in self.squares(domain, [readable[place] for place in places]):
-            yield view_of(square)
-
-    def seen(self, pictures: Iterable[Image.Image]) -> Iterator[Image.Image]:
-        """Yield pictures as they are shown to the classifier and to the networks."""
-        return (picture.convert("L") if self.gray else picture for picture in pictures)
-
-
-@dataclass
-class _Judged:
-    """What the judges of whole images say of some pictures."""
-
-    odds: list[float] = field(default_factory=list)
-    """the classifier's log-odds that a picture is of domain B"""
-    parts: list[list[np.ndarray]] = field(default_factory=list)
-    """features of each part of them, (N, D), by each network"""
-
-    def add(self, pictures: list[Image.Image], judge, networks) -> None:
-        """Ask about more pictures, as they are shown to all."""
-        self.odds += judge.logits(np.stack([_small(it) for it in pictures])).tolist()
-        self.parts.append([network(pictures) for network in networks])
-
-    def features(self, network: int = -1) -> np.ndarray:
-        """Return the features of all pictures by a network, (N, D)."""
-        return np.concatenate([part[network] for part in self.parts])
-
-
 @dataclass
 class _Found:
     """What is kept of a direction's test images: numbers of all of them, pictures of few."""
 
     metrics: list[dict[str, float]] = field(default_factory=list)
     cases: list[Case] = field(default_factory=list)
-    of_reals: _Judged = field(default_factory=_Judged)
-    of_fakes: _Judged = field(default_factory=_Judged)
+    of_reals: Opinion = field(default_factory=Opinion)
+    of_fakes: Opinion = field(default_factory=Opinion)
 
 
-def _translate(spec, there, back, domain, sign, images: _Images, judge, networks) -> _Found:
+def _translate(spec, there, back, domain, sign, images: RealImages, jury: Jury) -> _Found:
     """Translate every test image of a direction that can be read, and have it judged.
 
     `sign` is 1 where the target domain is B, and -1 where it is A.
     """
     log.info("%s: %d images", spec.name, len(domain))
     found, all_cases = _Found(), _cases(there, back, images.squares(domain))
-    while cases := list(islice(all_cases, _CHUNK)):
-        found.of_reals.add(list(images.seen(case.real for case in cases)), judge, networks)
-        found.of_fakes.add(list(images.seen(case.fake for case in cases)), judge, networks)
+    while cases := list(islice(all_cases, CHUNK)):
+        jury.ask(found.of_reals, (case.real for case in cases))
+        jury.ask(found.of_fakes, (case.fake for case in cases))
         for case, odds in zip(cases, found.of_fakes.odds[-len(cases) :]):
             case.metrics["target_logit"] = sign * odds
         found.metrics += [case.metrics for case in cases]
@@ -363,98 +241,3 @@ def _extremes(cases: list[Case]) -> list[Case]:
         return cases
     ranked = sorted(cases, key=lambda case: -case.metrics["target_logit"])
     return ranked[:CASES] + ranked[-CASES:]
-
-
-def _small(picture: Image.Image) -> np.ndarray:
-    """Turn a picture into what the classifier takes, (3, 64, 64)."""
-    return resized_chw(picture, classifier.SIZE, classifier.SIZE)
-
-
-@dataclass
-class _Training:
-    """What judges learn from the real training images of a domain."""
-
-    small: list[np.ndarray] = field(default_factory=list)
-    """for the classifier, (3, 64, 64) each"""
-    parts: list[np.ndarray] = field(default_factory=list)
-    """features by EfficientNet of each part of them, (N, 1280)"""
-
-    def features(self) -> np.ndarray:
-        """Return the features of all of them, (N, 1280)."""
-        return np.concatenate(self.parts)
-
-    def spread(self, count: int) -> np.ndarray:
-        """Return the features of at most `count` of them, spread over the domain."""
-        return self.features()[_spread(len(self.small), count)]
-
-
-def _look_at(pictures, images: _Images, eye: EfficientNet) -> _Training:
-    found, seen = _Training(), images.seen(pictures)
-    while some := list(islice(seen, _CHUNK)):
-        found.small += map(_small, some)
-        found.parts.append(eye(some))
-    return found
-
-
-def _telling(eye: EfficientNet, trainings: list[_Training]) -> list[dict]:
-    """Return the classes that tell the target domain of each direction."""
-    guesses = [eye.guesses(it.features()) for it in trainings]
-    return [recognition.telling_classes(guesses[1 - i], guesses[i]) for i in (0, 1)]
-
-
-def _recognised(eye: EfficientNet, telling, found: list[_Found]) -> list[dict[str, float]]:
-    """Return what is recognised as of the target domain, per direction that classes tell."""
-    shares: list[dict[str, float]] = []
-    for index, (classes, it) in enumerate(zip(telling, found)):
-        asked = {
-            "": it.of_fakes, "target_": found[1 - index].of_reals, "source_": it.of_reals
-        }  # fmt: skip
-        shares.append(
-            {
-                f"{name}recognised": recognition.share_of(eye.guesses(judged.features(0)), classes)
-                for name, judged in asked.items() if classes
-            }
-        )  # fmt: skip
-    return shares
-
-
-def _train_judge(trainings: list[_Training], steps: int) -> classifier.Classifier:
-    """Train a classifier on real training images."""
-    train_a, train_b = (np.stack(it.small) for it in trainings)
-    log.info("training the classifier on %d and %d images", len(train_a), len(train_b))
-    return classifier.train_classifier(train_a, train_b, steps=steps)
-
-
-def _shares(found: list[_Found]) -> list[dict[str, float]]:
-    """Return what is taken for the target domain, per direction."""
-    shares = []
-    for index, it in enumerate(found):
-        sign = -1 if index else 1  # the classifier's log-odds are those of domain B
-        asked = {
-            "": it.of_fakes, "target_": found[1 - index].of_reals, "source_": it.of_reals
-        }  # fmt: skip
-        shares.append(
-            {
-                f"{name}taken_for_target": float(np.mean(sign * np.array(judged.odds) > 0))
-                for name, judged in asked.items()
-            }
-        )
-    return shares
-
-
-def _accuracy(odds_a: list[float], odds_b: list[float]) -> float:
-    """Return the mean share of both domains that the classifier tells rightly."""
-    return float(np.mean([np.mean(np.array(odds_a) <= 0), np.mean(np.array(odds_b) > 0)]))
-
-
-def _training_features(network: Network, counts, images: _Images) -> list[np.ndarray]:
-    """Return features of training images of the target domain, as many as translations, at most."""
-    return [
-        network(images.seen(images.training(images.trains[1 - index], count)))
-        for index, count in enumerate(counts)
-    ]
-
-
-def _spread(total, count):
-    """Return at most `count` places, spread over `total`."""
-    return np.linspace(0, total - 1, min(count, total)).astype(int)

@@ -13,10 +13,11 @@ from cyclegan_ms.data.images import view_of
 from cyclegan_ms.errors import TrainingStopped
 from cyclegan_ms.evaluate.distances import kernel_distance
 from cyclegan_ms.evaluate.efficientnet import EfficientNet
+from cyclegan_ms.evaluate.jury import FEWEST
 from cyclegan_ms.evaluate.metrics import mean_metrics
 from cyclegan_ms.evaluate.patches import METRIC, patch_distance
 from cyclegan_ms.evaluate.recognition import share_of, telling_classes
-from cyclegan_ms.evaluate.run import FEWEST, mean_of_directions, measure
+from cyclegan_ms.evaluate.run import mean_of_directions, measure
 from cyclegan_ms.training.cyclegan import Networks
 from cyclegan_ms.training.progress import drop_lines, read_metrics
 from cyclegan_ms.training.resume import resume_command
