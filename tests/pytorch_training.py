@@ -15,7 +15,7 @@ from pytorch_reference import Discriminator, Generator, Reference, copy_weights
 
 from cyclegan_ms.cli import command
 from cyclegan_ms.config import Config, build_config, config_parser
-from cyclegan_ms.data.domains import load_domains
+from cyclegan_ms.data.splits import load_domains
 from cyclegan_ms.data.stream import UnpairedStream, epoch_steps, iterate
 from cyclegan_ms.device import setup_device
 from cyclegan_ms.model.image_pool import ImagePool

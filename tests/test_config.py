@@ -21,7 +21,7 @@ from cyclegan_ms.config import (
     resume_rules,
     save_config,
 )
-from cyclegan_ms.data.domains import find_root
+from cyclegan_ms.data.splits import find_root
 from cyclegan_ms.errors import UserError
 
 pytestmark = pytest.mark.quick

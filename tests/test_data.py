@@ -19,15 +19,12 @@ from PIL.PngImagePlugin import PngInfo
 
 from cyclegan_ms.config import Config, DataConfig
 from cyclegan_ms.data import domains, images
-from cyclegan_ms.data.domains import (
-    FolderDomain,
-    load_domains,
-    load_readable,
-    load_sample_tests,
-)
+from cyclegan_ms.data.broken import load_readable
+from cyclegan_ms.data.domains import FolderDomain
 from cyclegan_ms.data.formats import find_images, known_endings, open_image
 from cyclegan_ms.data.images import from_chw, read_image, to_chw
 from cyclegan_ms.data.prepare import write_mindrecord
+from cyclegan_ms.data.splits import load_domains, load_sample_tests
 from cyclegan_ms.data.stream import UnpairedStream, augment, create_dataset, epoch_steps, iterate
 from cyclegan_ms.errors import UserError
 from cyclegan_ms.training.resume import fingerprint

@@ -11,9 +11,10 @@ from helpers import SPEC, Negative, script, tiny
 from PIL import Image
 
 from cyclegan_ms.config import Config, DataConfig, ModelConfig
-from cyclegan_ms.data.domains import FolderDomain, load_domains, load_sample_tests
+from cyclegan_ms.data.domains import FolderDomain
 from cyclegan_ms.data.images import FolderRange, read_image, view_of
 from cyclegan_ms.data.ranges import BYTES, Range, usual_range
+from cyclegan_ms.data.splits import load_domains, load_sample_tests
 from cyclegan_ms.data.stream import UnpairedStream
 from cyclegan_ms.errors import UserError
 from cyclegan_ms.evaluate.metrics import Translation, image_metrics

@@ -21,8 +21,8 @@ import mindspore as ms
 
 from cyclegan_ms.cli import evaluate as program
 from cyclegan_ms.config import Config, DataConfig, LossConfig, ModelConfig, TrainConfig
-from cyclegan_ms.data.domains import load_tests
 from cyclegan_ms.data.images import from_chw, read_image, resized_chw, to_chw
+from cyclegan_ms.data.splits import load_tests
 from cyclegan_ms.errors import TrainingStopped, UserError
 from cyclegan_ms.evaluate import evaluate, jury
 from cyclegan_ms.evaluate import run as evaluation

@@ -11,8 +11,9 @@ from PIL import Image
 
 import mindspore as ms
 
-from cyclegan_ms.data.domains import load_split, load_tests, sample_images
 from cyclegan_ms.data.images import from_chw
+from cyclegan_ms.data.splits import load_split, load_tests
+from cyclegan_ms.data.squares import sample_images
 from cyclegan_ms.evaluate.distances import kernel_distance
 from cyclegan_ms.evaluate.efficientnet import EfficientNet
 from cyclegan_ms.evaluate.features import FeatureNetwork

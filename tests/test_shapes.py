@@ -7,8 +7,10 @@ import pytest
 from PIL import Image, ImageDraw
 
 from cyclegan_ms.config import Config, DataConfig
-from cyclegan_ms.data.domains import FolderDomain, load_domains, sample_images, to_square
+from cyclegan_ms.data.domains import FolderDomain
 from cyclegan_ms.data.images import at_least, fitted, to_chw
+from cyclegan_ms.data.splits import load_domains
+from cyclegan_ms.data.squares import sample_images, to_square
 from cyclegan_ms.data.stream import UnpairedStream, augment
 from cyclegan_ms.errors import UserError
 from cyclegan_ms.training.cyclegan import generator_spec

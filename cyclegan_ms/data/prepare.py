@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cyclegan_ms.config import Config, DataConfig
-from cyclegan_ms.data.domains import load_domains
+from cyclegan_ms.data.splits import load_domains
 from cyclegan_ms.data.stream import UnpairedStream
 from cyclegan_ms.download import AUTHORS, Download, download, note_source
 from cyclegan_ms.errors import UserError

@@ -12,7 +12,8 @@ from functools import lru_cache
 import numpy as np
 
 from cyclegan_ms.config import DataConfig
-from cyclegan_ms.data.domains import Domain, MindRecordDomain, load_readable
+from cyclegan_ms.data.broken import load_readable
+from cyclegan_ms.data.domains import Domain, MindRecordDomain
 from cyclegan_ms.data.images import AnyImage, cut, fitted
 from cyclegan_ms.errors import UserError
 

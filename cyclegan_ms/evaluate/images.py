@@ -8,8 +8,10 @@ import numpy as np
 from PIL import Image
 
 from cyclegan_ms.config import Config
-from cyclegan_ms.data.domains import Domain, Ranges, find_root, load_split, load_tests, to_square
+from cyclegan_ms.data.domains import Domain, Ranges
 from cyclegan_ms.data.images import view_of
+from cyclegan_ms.data.splits import find_root, load_split, load_tests
+from cyclegan_ms.data.squares import to_square
 from cyclegan_ms.errors import UserError
 from cyclegan_ms.files import shown
 

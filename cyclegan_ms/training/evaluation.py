@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from cyclegan_ms.config import Config
-from cyclegan_ms.data.domains import Domain, load_split, load_tests, sample_images
+from cyclegan_ms.data.domains import Domain
 from cyclegan_ms.data.images import view_of
+from cyclegan_ms.data.splits import load_split, load_tests
+from cyclegan_ms.data.squares import sample_images
 from cyclegan_ms.errors import TrainingStopped
 from cyclegan_ms.evaluate.distances import kernel_distance
 from cyclegan_ms.evaluate.efficientnet import EfficientNet

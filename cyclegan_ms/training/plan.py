@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cyclegan_ms.config import Config
-from cyclegan_ms.data.domains import Domain, load_sample_tests, load_split, load_tests
+from cyclegan_ms.data.domains import Domain
+from cyclegan_ms.data.splits import load_sample_tests, load_split, load_tests
 from cyclegan_ms.data.stream import epoch_steps
 from cyclegan_ms.evaluate.metrics import require_skimage
 from cyclegan_ms.training.schedule import Schedule

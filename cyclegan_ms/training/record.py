@@ -17,7 +17,7 @@ import numpy as np
 import mindspore as ms
 
 from cyclegan_ms.config import config_values
-from cyclegan_ms.data.domains import sample_images
+from cyclegan_ms.data.squares import sample_images
 from cyclegan_ms.data.stream import UnpairedStream
 from cyclegan_ms.device import Device, environment
 from cyclegan_ms.files import hold_folder

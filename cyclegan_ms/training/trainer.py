@@ -8,7 +8,7 @@ from pathlib import Path
 from signal import Signals
 
 from cyclegan_ms.config import Config
-from cyclegan_ms.data.domains import count_broken
+from cyclegan_ms.data.broken import count_broken
 from cyclegan_ms.data.stream import UnpairedStream, iterate
 from cyclegan_ms.device import (
     Device,
