@@ -90,24 +90,23 @@ def _matching(source):
 
 
 def folder_of(output) -> Path:
-    """Return the folder that results go to: `output`, unless that is a picture's name."""
+    """Return the folder that results go to: `output`, unless that is a picture's name.
+
+    Raises:
+        UserError: it is a folder to be made, and its name ends nearly as a picture's.
+    """
     output = Path(output)
-    return output.parent if _is_picture(output) else output
-
-
-def _is_picture(output):
-    """Raise UserError for a folder to be made whose name ends nearly as a picture's."""
     if output.is_dir():
-        return False
-    ending, known = output.suffix.lower(), known_endings()
-    if ending in known or is_film(output):
-        return True
+        return output
+    ending = output.suffix.lower()
+    if ending in known_endings() or is_film(output):
+        return output.parent
     if ending and (near := nearest(ending, sorted(WRITABLE))):
         raise UserError(
             f"--output {output}: did you mean {output.with_suffix(near)}? A new folder of that "
             f"name must be made first"
         )
-    return False
+    return output
 
 
 def _plan(sources, output, options):
@@ -118,15 +117,16 @@ def _plan(sources, output, options):
         require_av()
         if options.cycle:
             raise UserError(f"--cycle: for pictures, not for films such as {shown(films[0])}")
-    if _is_picture(output):
+    folder = folder_of(output)
+    if folder != output:
         _check_one(files, output, options)
-        output, named = output.parent, [Path(output.name)]
+        named = [Path(output.name)]
     jobs = []
     for path, name in zip(files, named):
         cycle = None
         if options.cycle and not options.side_by_side:
-            cycle = output / name.with_name(f"{name.stem}_cycle{name.suffix}")
-        jobs.append(Job(path, output / name, cycle))
+            cycle = folder / name.with_name(f"{name.stem}_cycle{name.suffix}")
+        jobs.append(Job(path, folder / name, cycle))
     targets = [target for job in jobs for target in job.targets]
     twice = [target for target, count in Counter(targets).items() if count > 1]
     if twice:
@@ -134,9 +134,9 @@ def _plan(sources, output, options):
             f"{shown(twice[0])} would be both a result and a reconstruction; rename an input"
         )
     _check_free(jobs, options)
-    check_writable(output)
+    check_writable(folder)
     if options.page:
-        check_page(output)
+        check_page(folder)
     return jobs
 
 
