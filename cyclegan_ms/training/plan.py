@@ -44,8 +44,8 @@ class Plan:
 
     @classmethod
     def of(cls, config: Config, output: Path, resume: bool) -> "Plan":
-        """Look at what a training reads: packages, images, weights. Not at the folder: its owner
-        does.
+        """Look at what a training reads: packages, images, weights. Who holds the run folder looks
+        at that.
 
         Raises:
             UserError: something is missing or does not fit.

@@ -1,6 +1,5 @@
 """`train`: the loop. Batches in, generators first, then discriminators, and a run folder out."""
 
-import logging
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -30,8 +29,6 @@ from cyclegan_ms.training.schedule import Schedule
 from cyclegan_ms.training.state import Everything, TrainingState
 
 __all__ = ["rehearse", "train"]
-
-log = logging.getLogger(__name__)
 
 TRIM_EVERY = 50
 """Number of steps between two times that free memory goes back to the system."""
