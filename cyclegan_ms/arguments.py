@@ -4,7 +4,7 @@ import os
 import re
 import sys
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
 from cyclegan_ms import __version__
 from cyclegan_ms.errors import UserError, nearest
@@ -44,6 +44,36 @@ _WORDS = {
 told"""
 
 
+_BOUNDS = {">=": "at least", "<=": "at most", ">": "more than", "<": "less than"}
+
+_HELP = {
+    r"type: (?:Literal\[[^\]]*\]|Quality|str|bool|list\[str\])(?: \| null)?(?:, )?": "",  # is seen
+    r"type: Union\[Literal\['auto'\], list\[float\]\]": "auto, or two numbers",
+    r"type: PositiveInt": "whole number above 0",
+    r"type: NonNegativeInt": "whole number",
+    r"type: PositiveFloat": "number above 0",
+    r"type: (?:NonNegativeFloat|float)": "number",
+    r"type: ClosedUnitInterval": "0 to 1",
+    r"type: OpenUnitInterval": "between 0 and 1",
+    r" \| null(?=[,)])": "",
+    r",? ?default: null(?=\))|(?<=\()default: null, ": "",
+    r"default: \[(.*)\]\)$": lambda found: f"default: {found[1]})".replace("'", ""),
+    r"default: (True|False)\)$": lambda found: f"default: {found[1].lower()})",
+    r" \(\)$": "",
+}
+"""jsonargparse's words for types and defaults at the end of a help text, as patterns, and ours"""
+
+
+class _Help(DefaultHelpFormatter):
+    """Says what values may be in plain words, and not that nothing is a default."""
+
+    def _expand_help(self, action):
+        text = super()._expand_help(action)
+        for theirs, ours in _HELP.items():
+            text = re.sub(theirs, ours, text)
+        return text.removesuffix(" (default: false)") if action.nargs == 0 else text
+
+
 class Parser(ArgumentParser):
     """An argument parser that reports errors in one or two lines, without the list of all flags."""
 
@@ -51,7 +81,8 @@ class Parser(ArgumentParser):
     """whether an error ends the program with status 2, or raises UserError"""
 
     def __init__(self, *args, **kwargs):
-        super().__init__(*args, version=f"cyclegan_ms {__version__}", **kwargs)
+        version = f"cyclegan_ms {__version__}"
+        super().__init__(*args, version=version, formatter_class=_Help, **kwargs)
 
     def parse_args(self, args=None, *rest, **options):
         """Parse arguments, once they are `_prepared`."""
@@ -66,11 +97,6 @@ class Parser(ArgumentParser):
         home = os.path.expanduser("~")
         return [re.sub(r"^(--[\w.]+=)?~(?=/|$)", rf"\g<1>{home}", str(arg)) for arg in args]
 
-    def format_help(self):
-        """Leave out choices where they stand a second time, and that nothing is a default."""
-        text = re.sub(r"type:\s+Literal\[[^\]]*\](,\s+)?", "", super().format_help())
-        return re.sub(r"\s+\((?:default:\s+null)?\)|,\s+default:\s+null(?=\))", "", text)
-
     def error(self, message, ex=None):
         """Print or raise an error in this package's words."""
         lines = [line.strip() for line in message.splitlines() if line.strip()]
@@ -81,6 +107,12 @@ class Parser(ArgumentParser):
             flags = ", ".join(f"--{name}" for name in required[1].split(", "))
             text = text.replace(required[1], flags)
         text += self._suggestion(text)
+        text = re.sub(
+            r"Group '([\w.]+)' does not accept option '([\w.]+)'", r"no setting \1.\2", text
+        )
+        if " is not " in text:
+            for sign, words in _BOUNDS.items():
+                text = re.sub(rf"(?<=[ (]){sign}(?=-?[\d.])", f"{words} ", text)
         if not self.quit:
             raise UserError(text if text.startswith(self.prog) else f"{self.prog}: {text}")
         print(f"{self.prog}: error: {text}", file=sys.stderr)
@@ -88,6 +120,14 @@ class Parser(ArgumentParser):
 
     def _suggestion(self, text):
         """Suggest what a mistyped key may have meant."""
+        if choice := re.search(r"invalid choice: '(.+?)' \(choose from (.*)\)", text):
+            near = nearest(choice[1], re.findall(r"[^', ]+", choice[2]))
+            return f"; did you mean {near}?" if near else ""
+        if bare := re.search(r"unrecognized arguments: ([^-]\S*)$", text):
+            config = any(action.dest == "config" for action in self._actions)
+            return (
+                f"; did you mean --config {bare[1]}?" if config else "; a flag is missing before it"
+            )
         unknown = re.search(r"unrecognized arguments: --([\w.]+)", text)
         unknown = unknown or re.search(r"Option '([\w.]+)' is not accepted", text)
         group = re.search(r"Group '([\w.]+)' does not accept option '([\w.]+)'", text)

@@ -28,9 +28,10 @@ from cyclegan_ms.config import (
     DataConfig,
     build_config,
     config_parser,
+    flags_of,
     load_config,
 )
-from cyclegan_ms.errors import TrainingStopped, UserError, program
+from cyclegan_ms.errors import TrainingStopped, UserError, did_you_mean, program
 from cyclegan_ms.files import (
     atomic_path,
     clean_up,
@@ -190,8 +191,7 @@ def _settings_of(output) -> list[str]:
         values = load_state(Path(output) / "checkpoints").facts["config"]
         if settings.exists():
             print(f"{error}; the settings are those of the newest state", file=sys.stderr)
-        texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in values.items()}
-        return [f"--{key}={text}" for key, text in texts.items()]
+        return flags_of(values)
 
 
 @command
@@ -270,7 +270,8 @@ def _fetch_weights(names, output) -> None:
         return
     unknown = [name for name in names if name not in GENERATORS]
     if unknown:
-        raise UserError(f"--weights {unknown[0]}: not published; it can be {', '.join(GENERATORS)}")
+        advice = did_you_mean(unknown[0], GENERATORS)
+        raise UserError(f"--weights {unknown[0]}: not published; {advice}")
     sets = {GENERATORS[name].data_set for name in names}
     if output and len(sets) > 1:
         raise UserError(f"--output is for weights of one data set, not of {' and '.join(sets)}")
@@ -411,7 +412,7 @@ def _translate(args, jobs, options, value_range, stop) -> int:
         other = "b2a" if translator.spec.direction == "a2b" else "a2b"
         back = Translator(args.checkpoint, other, *how)
 
-    stop.finish("finishing these images; press again to end at once")
+    stop.finish("finishing these images, but no large one; press again to end at once")
     album = Album(Path(args.output)) if options.page else None
     with Shown(sys.stderr.isatty()) as progress:
         result = translate_files(translator, jobs, options, back, progress, stop, album)
@@ -423,10 +424,14 @@ def _translate(args, jobs, options, value_range, stop) -> int:
         print(f"stopped: {result.unfinished} left; go on with --skip_existing", file=sys.stderr)
     done = len(result.written)
     films = any(is_film(job.source) for job in jobs)
-    print(
-        f"{done} translated, {len(result.skipped)} skipped, {len(result.failed)} failed, "
-        f"{_speed(0 if films else done, result.seconds)}into {args.output}"
-    )
+    counts = [
+        f"{done} translated",
+        f"{len(result.skipped)} skipped",
+        f"{len(result.failed)} failed",
+    ]
+    if done and not films:
+        counts.append(_speed(done, result.seconds))
+    print(", ".join([*counts, *([f"into {args.output}"] if done else [])]))
     if album:
         _write_page(args, album, jobs, result, translator.spec)
     if stop.caught:
@@ -435,11 +440,9 @@ def _translate(args, jobs, options, value_range, stop) -> int:
 
 
 def _speed(images, seconds):
-    if not images:
-        return ""
     if images < seconds:
-        return f"{seconds / images:.1f} s an image, "
-    return f"{images / seconds:.1f} images/s, "
+        return f"{seconds / images:.1f} s an image"
+    return f"{images / seconds:.1f} images/s"
 
 
 @command
@@ -573,6 +576,12 @@ def convert_weights(argv=None):
     if output.suffix.lower() not in (".ckpt", *pytorch):
         raise UserError(f"--output {output}: the ending must be .ckpt or one of {pytorch}")
 
+    source = find_weights(args.input, "--input")
+    if source.is_dir():
+        raise UserError(
+            f"--input {args.input} is a folder: give one of its generators, such as "
+            f"{next(source.glob('*.ckpt'), source / 'g_ab.ckpt')}"
+        )
     stop = StopRequest()
     stop.watch()
     stop.interrupt(clean_up)
@@ -584,12 +593,12 @@ def convert_weights(argv=None):
         from cyclegan_ms.weights.checkpoint import save_generator
 
         if output.suffix.lower() in pytorch:
-            spec = convert.export_pytorch(args.input, output)
+            spec = convert.export_pytorch(source, output)
             print(f"{output}: {spec.name}, {spec.blocks} blocks, for PyTorch")
             return
         blocks = int(args.blocks) if args.blocks else None
         options = (args.direction, args.domains, blocks)
-        imported = convert.import_generator(args.input, *options, own=args.float16)
+        imported = convert.import_generator(source, *options, own=args.float16)
         save_generator(imported.generator, imported.spec, output, float16=args.float16)
     print(f"{args.input}: {imported.found}")
     words = dict.fromkeys([imported.spec.direction, imported.spec.name])

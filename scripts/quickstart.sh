@@ -24,6 +24,6 @@ for direction in apple2orange orange2apple; do
 done
 echo
 echo "Apples made oranges: $run/apple2orange   oranges made apples: $run/orange2apple"
-echo "All side by side:    $run/index.html"
+echo "How it was trained:  $run/index.html"
 echo "Your own pictures:   source .venv/bin/activate && pip install -e '.[demo]'"
 echo "                     python scripts/demo.py --checkpoint apple2orange"

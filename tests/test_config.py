@@ -118,14 +118,14 @@ def test_saved_file_gives_the_same_configuration(tmp_path):
 @pytest.mark.parametrize(
     "arguments,words",
     [
-        (["--train.epochs=0"], '"train.epochs": 0 is not >0'),
+        (["--train.epochs=0"], '"train.epochs": 0 is not more than 0'),
         (["--train.epochs=many"], "\"train.epochs\": 'many' is no whole number"),
         (["--train.ema=much"], "\"train.ema\": 'much' is no number"),
         (["--data.flip=maybe"], '"data.flip": must be true or false, not maybe'),
-        (["--train.beta1=1"], '"train.beta1": 1 is not >0 and <1'),
+        (["--train.beta1=1"], '"train.beta1": 1 is not more than 0 and less than 1'),
         (["--train.epocs=3"], "did you mean --train.epochs?"),
         (["--data.load_size=many"], "\"data.load_size\": 'many' is no whole number"),
-        (["--data.load_size=0"], '"data.load_size": 0 is not >0'),
+        (["--data.load_size=0"], '"data.load_size": 0 is not more than 0'),
         (["--model.blocks=nine"], "\"model.blocks\": 'nine' is no whole number"),
         (["--data.value_range=[a,b]"], "a is no number"),
         (["--train.epochs=null"], '"train.epochs": must be a whole number, not NoneType'),
@@ -158,7 +158,10 @@ def test_bad_flags(arguments, words, capsys):
         ("trian:\n  epochs: 3\n", "did you mean train.epochs?"),
         ("train:\n  epochs: -3\n", '"train.epochs"'),
         ("train:\n  beta1: 1.5\n", '"train.beta1"'),
-        ("train: [\n", "Problems parsing config"),
+        (
+            "train: [\n",
+            "bad.yaml, line 2: expected the node content, but found '<stream end>'; is it YAML?",
+        ),
         ("\n", "bad.yaml: the configuration holds no settings"),
     ],
 )
@@ -246,9 +249,19 @@ def test_the_load_size_follows_the_crop(crop, load):
     assert parse(f"--data.crop_size={crop}", "--data.load_size=300").data.load_size == 300
 
 
+def test_settings_of_a_file_can_be_changed_from_python():
+    changes = {"train.epochs": 9, "data.domains": ["[cat]", "dog"], "data.load_size": None}
+    config = load_config("quickstart", changes)
+    assert (config.train.epochs, config.data.load_size) == (9, 71)
+    assert config.data.domains == ["[cat]", "dog"]
+    assert config.train.decay_epochs == load_config("quickstart").train.decay_epochs
+    with pytest.raises(UserError, match=r"--train\.epoch=9; did you mean --train\.epochs"):
+        load_config("quickstart", {"train.epoch": 9})
+
+
 def test_fewer_epochs_than_the_decay_are_told_the_way():
     with pytest.raises(
-        UserError, match=r"\(4\) is more than .* \(3\): .* add --train.decay_epochs null"
+        UserError, match=r"\(4\) is more than .* \(3\), .* add --train.decay_epochs null"
     ):
         parse("--config=quickstart", "--train.epochs=3")
     config = parse("--config=quickstart", "--train.epochs=3", "--train.decay_epochs=null")

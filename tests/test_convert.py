@@ -246,9 +246,9 @@ def broken(reference, tmp_path, kind):
     "kind,words",
     [
         ("missing", "no such file"),
-        ("truncated", "no file of weights, such as .ckpt, .pth or .safetensors, or damaged"),
-        ("truncated_legacy", "no file of weights, such as .ckpt, .pth or .safetensors, or damaged"),
-        ("text", "no file of weights, such as .ckpt, .pth or .safetensors, or damaged"),
+        ("truncated", "no file of weights (.ckpt, .pth, .pt, .safetensors), or damaged"),
+        ("truncated_legacy", "no file of weights (.ckpt, .pth, .pt, .safetensors), or damaged"),
+        ("text", "no file of weights (.ckpt, .pth, .pt, .safetensors), or damaged"),
         ("unet", "a U-Net generator, not a ResNet generator"),
         ("discriminator", "a PatchGAN discriminator, not a ResNet generator"),
         ("batchnorm", "with batch normalisation"),

@@ -25,6 +25,7 @@ from cyclegan_ms.data.formats import find_images, known_endings, open_image
 from cyclegan_ms.data.images import from_chw, read_image, to_chw
 from cyclegan_ms.data.prepare import write_mindrecord
 from cyclegan_ms.data.splits import load_domains, load_sample_tests
+from cyclegan_ms.data.squares import sample_images
 from cyclegan_ms.data.stream import UnpairedStream, augment, create_dataset, epoch_steps, iterate
 from cyclegan_ms.errors import UserError
 from cyclegan_ms.training.resume import fingerprint
@@ -371,6 +372,17 @@ def test_a_mindrecord_file_is_read_once(data_root, tmp_path):
     config = Config(data=DataConfig(str(tmp_path / "m"), load_size=32, crop_size=32))
     trains = load_domains(config.data, "train")
     assert load_sample_tests(config, trains) is trains
+
+
+def test_samples_are_never_the_same_image_twice(data_root):
+    """In place of a broken one comes the next that is not shown yet; with none, there are fewer."""
+    domain = FolderDomain(data_root / "trainA")
+    config = replace(SMALL, load_size=32)
+    whole = sample_images(domain, config, 3)
+    assert len(whole) == len(domain) == 3
+    domain.paths[2].write_text("no image")
+    assert np.array_equal(sample_images(domain, config, 3), whole[:2])
+    assert np.array_equal(sample_images(domain, config, 2), whole[:2])
 
 
 def test_nothing_left_to_decode(data_root):

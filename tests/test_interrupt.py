@@ -89,7 +89,10 @@ def test_infer_finishes_its_images_and_says_how_to_go_on(infer):
     terminal.press()
     status, text = terminal.ended()
     done = len(list(output.iterdir()))
-    assert status == 130 and "finishing these images; press again to end at once" in text
+    assert (
+        status == 130
+        and "finishing these images, but no large one; press again to end at once" in text
+    )
     assert f"stopped: {30 - done} left; go on with --skip_existing" in text
     assert f"{done} translated, 0 skipped, 0 failed" in text and "Traceback" not in text
     status, text = infer("--skip_existing")[0].ended()
@@ -105,6 +108,7 @@ def test_infer_ends_at_once_on_a_second(infer):
     terminal.press()
     status, text = terminal.ended(5)
     assert status == 130 and "Traceback" not in text
+    assert "finishing these images, but no large one" in text and text.endswith("ended at once\n")
 
 
 @pytest.mark.parametrize("seconds", [0.7, 1.5, 3.0])

@@ -116,7 +116,7 @@ def test_there_and_back(page):
 def test_what_it_says(page):
     chips = dict(text.split("\n") for text in page.locator(".chips li").all_inner_texts())
     assert chips == {
-        "epoch": "2 of 4", "step": "1,003 of 2,000", "time in steps": "1 h 02 min",
+        "epoch": "2 of 4", "step": "1,003 of 2,000", "time training": "1 h 02 min",
         "time left": "8 min", "a step, lately": "0.50 s", "learning rate": "0.0002",
         "device": "CPU",
     }  # fmt: skip
@@ -143,7 +143,7 @@ def test_a_click_on_a_picture_does_not_keep_the_keys(page):
     [
         ({}, "Training; this page renews itself. Written ", True),
         ({"patience": 1e-3}, "No news for long: it may have been stopped. Written ", True),
-        ({"way_on": "train.py --resume"}, "Stopped. To go on: train.py --resume", False),
+        ({"way_on": "train.py --resume"}, "Stopped. To go on:\ntrain.py --resume", False),
         ({"step": 2000}, "Finished.", False),
     ],
 )
@@ -216,6 +216,17 @@ def test_a_page_of_translations(pictures, tmp_path, opened):
     assert cards.count() == 1 and page.locator("#count").inner_text() == "1 of 4 pictures"
     page.locator("figure a").click()
     assert page.url.endswith("/out/wide.jpg")
+
+
+def test_results_beside_their_originals(tmp_path, opened):
+    """Whole and without a gap, and nothing is said of a line that there is not."""
+    Image.new("RGB", (60, 40), "red").save(tmp_path / "a.png")
+    index = translated(tmp_path / "a.png", tmp_path / "out", side_by_side=True)
+    page = opened(index)
+    page.wait_for_function("[...document.images].every(it => it.complete && it.naturalWidth)")
+    box = page.locator(".whole").bounding_box()
+    assert box["width"] / box["height"] == pytest.approx(120 / 40, rel=0.02)
+    assert "left of the line" not in page.locator("main").inner_text()
 
 
 def test_a_second_folder_joins_the_first(pictures, tmp_path, opened):

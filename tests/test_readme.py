@@ -117,9 +117,11 @@ def test_the_python_lines_run(clone):
     (code,) = re.findall(r"^```python\n(.*?)^```", (ROOT / FILES[0]).read_text(), re.M | re.S)
     (clone / "short.yaml").write_text(
         "data: {root: photos, load_size: 36, crop_size: 32}\nmodel: {width: 4, blocks: 1}\n"
-        "train: {max_steps: 2, pool_size: 2}\n"
+        "train: {pool_size: 2}\n"
     )
-    short = code.replace('load_config("quickstart")', 'load_config("short.yaml")')
+    short = code.replace(
+        '"quickstart", {"train.epochs": 12}', '"short.yaml", {"train.max_steps": 2}'
+    )
     assert short != code
     done = run(f"python - <<'END'\n{short}\nEND", clone)
     assert (clone / "runs/orange.png").is_file()

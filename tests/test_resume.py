@@ -221,7 +221,10 @@ def test_an_image_found_broken_stays_out_after_a_resume(straight, tmp_path, monk
 
 def test_nothing_to_resume(tmp_path):
     done = script("train", "--resume", "--output", tmp_path / "none")
-    assert done.returncode == 2 and "holds no run to resume" in done.stderr
+    assert done.returncode == 2 and "holds no run to resume\n" in done.stderr
+    (tmp_path / "night" / "checkpoints").mkdir(parents=True)
+    done = script("train", "--resume", "--output", tmp_path / "nigh")
+    assert f"nigh holds no run to resume; did you mean {tmp_path / 'night'}?" in done.stderr
     done = script("train", "--resume")
     assert done.returncode == 2 and "--resume needs --output" in done.stderr
 

@@ -65,7 +65,10 @@ def test_dry_run_prints_the_resolved_configuration(data_root, tmp_path):
     done = script("train", f"--data.root={data_root}", *TINY, *limited, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert yaml.safe_load(done.stdout)["model"]["blocks"] == 1
-    assert "# 3 images of apple; 2 images of orange; 3 steps an epoch, 7 in all" in done.stdout
+    tests = "1 test image of apple; 1 test image of orange"
+    counted = f"# 3 images of apple; 2 images of orange; {tests}; 3 steps an epoch, 7 in all"
+    assert counted in done.stdout
+    assert re.search(r"takes about \d\.\d GB of memory", done.stderr)
     assert [p.name for p in tmp_path.iterdir()] == ["data"]
 
 
@@ -73,11 +76,14 @@ def test_dry_run_reads_every_image(data_root, tmp_path):
     root = shutil.copytree(data_root, tmp_path / "photos")
     whole = (root / "trainA" / "1.png").read_bytes()
     (root / "trainA" / "1.png").write_bytes(whole[: len(whole) // 2])
+    (root / "testB" / "1.png").write_text("no image")
     done = script("train", f"--data.root={root}", *TINY, "--dry_run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert re.search(r"^skipped .*/trainA/1\.png: ", done.stderr, re.MULTILINE)
-    counts = "3 images of apple, 1 of them broken: the next stands in; 2 images of orange"
-    assert f"# {counts}; 3 steps an epoch, 600 in all" in done.stdout
+    assert re.search(r"^skipped .*/testB/1\.png: ", done.stderr, re.MULTILINE)
+    counts = "3 images of apple (1 broken: the next one is taken instead); 2 images of orange"
+    counts += "; 1 test image of apple; 2 test images of orange (1 broken: the next one"
+    assert f"# {counts} is taken instead); 3 steps an epoch, 600 in all" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -93,6 +99,30 @@ def test_dry_run_reads_every_image(data_root, tmp_path):
         ("infer", ["--direction=a2b"], "are required: --checkpoint, --input, --output"),
         ("infer", ["--checkpoint=x", "--direction=a2b", "--input={data}", "--output=o"], "x: no"),
         ("prepare_data", [], "give either --name"),
+        ("prepare_data", ["--name=aple2orange"], "did you mean apple2orange?"),
+        ("prepare_data", ["--weights", "horse2zebr"], "did you mean horse2zebra?"),
+        ("train", ["quickstart"], "did you mean --config quickstart?"),
+        ("train", ["--data.root={data}/../dat"], "dat does not exist; did you mean "),
+        (
+            "train",
+            ["--resume", "--output=runs/nigh"],
+            "--output runs/nigh holds no run to resume",
+        ),
+        (
+            "convert_weights",
+            ["--input=apple2orange", "--output=x.ckpt"],
+            "apple2orange is a folder",
+        ),
+        (
+            "infer",
+            [
+                "--checkpoint=apple2orange",
+                "--direction=a2b",
+                "--input={data}/trainA/0.png",
+                "--output=z.heic",
+            ],
+            "--output z.heic: .heic is not written",
+        ),
     ],
 )
 def test_mistakes_get_a_line_or_two_and_exit_2(name, arguments, words, data_root, tmp_path):
@@ -139,7 +169,8 @@ def test_a_reader_that_has_enough_is_no_error(reader, data_root, tmp_path):
         ["bash", "-c", f"{line} | {reader}; echo ${{PIPESTATUS[0]}}"],
         capture_output=True, text=True, cwd=tmp_path, timeout=60,
     )  # fmt: skip
-    assert re.fullmatch(r"(using ONEDNN_.*\n)?MindSpore [\d.]+ on .*\n", done.stderr)
+    said = r"(using ONEDNN_.*\n)?MindSpore [\d.]+ on .*\nthis takes about .* GB are free\n"
+    assert re.fullmatch(said, done.stderr)
     assert done.stdout.splitlines()[-1] in ("0", "141")
 
 

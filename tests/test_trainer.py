@@ -19,10 +19,11 @@ from cyclegan_ms.config import LossConfig, load_config
 from cyclegan_ms.device import setup_device
 from cyclegan_ms.errors import TrainingStopped, UserError
 from cyclegan_ms.interrupt import StopRequest
+from cyclegan_ms.model.losses import Term
 from cyclegan_ms.model.networks import Bounded
 from cyclegan_ms.training import plots, train
 from cyclegan_ms.training.cyclegan import CycleGAN, build_networks
-from cyclegan_ms.training.plots import cycle_grid
+from cyclegan_ms.training.plots import cycle_grid, draw_losses
 from cyclegan_ms.training.progress import read_metrics
 from cyclegan_ms.training.resume import resume_command
 from cyclegan_ms.training.schedule import Schedule, learning_rates
@@ -80,7 +81,7 @@ def test_the_page_says_that_it_was_stopped(data_root, tmp_path, caplog):
     with pytest.raises(TrainingStopped, match="stopped by SIGINT after step 1"):
         train(tiny(root=data_root, log_every=5), run, progress=False, stop=stop)
     page = (run / "index.html").read_text()
-    assert f"Stopped. To go on: <code>{resume_command(run)}</code>" in page
+    assert f'Stopped. To go on: <code class="command">{resume_command(run)}</code>' in page
     assert "</small>1 of " in page and "running = false" in page
     assert "epoch_0001.png" in page
     names = {"trainA": "apple", "trainB": "orange"}
@@ -286,6 +287,16 @@ def test_a_failing_report_does_not_end_the_training(finished, tmp_path, caplog):
     (run / "losses.png").mkdir()  # cannot be replaced by a file
     assert train(config, run, resume=True).steps_done == 6
     assert "the report of epoch 2 could not be made" in caplog.text
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("panels,size", [(3, (1210, 352)), (5, (1210, 704))])
+def test_curves_have_room(panels, size, tmp_path):
+    """Three stand in a row, more go on below: a legend never lies on the curves beside it."""
+    terms = [Term(f"term_{i}", f"t{i}", f"panel {i}", "generator A to B") for i in range(panels)]
+    rows = [{"step": step, **{term.key: 1 / step for term in terms}} for step in (1, 2, 3)]
+    draw_losses(rows, terms, tmp_path / "losses.png")
+    assert Image.open(tmp_path / "losses.png").size == size
 
 
 def test_max_steps_ends_early_and_complete(finished, tmp_path):

@@ -1,5 +1,6 @@
 """A generator on images of any size and kind."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -143,8 +144,14 @@ def test_working_at_another_size(rng):
     assert shapes == [(1, 3, 40, 60)] and result.size == (300, 200)
     difference = np.asarray(result, int) - (255 - np.asarray(image, int))
     assert np.abs(difference).mean() < 40
-    with pytest.raises(UserError, match="--size must be at least 8"):
+    with pytest.raises(UserError, match="size must be at least 8"):
         Translator(Negative(), size=7)
+
+
+@pytest.mark.parametrize("name", ["a.jpg", Path("a.jpg")])
+def test_a_name_is_no_picture(name):
+    with pytest.raises(ValueError, match=r"not its name: Image\.open\('a\.jpg'\)"):
+        Translator(Negative())(name)
 
 
 def test_tiles_where_they_are_asked_for_or_memory_is_short(monkeypatch, rng):
@@ -203,7 +210,7 @@ def test_above_the_bound_tiles_are_the_whole(monkeypatch, images):
 
 
 def test_tiles_have_a_largest_side():
-    with pytest.raises(UserError, match="--tile must be at most 2048, not 4096"):
+    with pytest.raises(UserError, match="tile must be at most 2048, not 4096"):
         Translator(Negative(), tile=4096)
 
 
@@ -215,8 +222,7 @@ def test_a_size_far_from_the_training_is_said_once(caplog):
     soft = "so it is soft: --size"
     for size, factor, said in (
         (64, 1, []),
-        (0, 1, ["applied at 300x160; pictures had 64 pixels in training: --size 64 may look "
-                "better"]),
+        (0, 1, ["translated at 300x160, trained at 64 pixels: --size 64 may look better"]),
         (32, 1, [f"computed at 60x32 and enlarged 5 times, {soft} 64 is sharper"]),
         (16, 1, [f"computed at 30x16 and enlarged 10 times, {soft} 64 is sharper"]),
         (64, 2, [f"computed at 120x64 and enlarged 5 times, {soft} 128 is sharper, if less like "

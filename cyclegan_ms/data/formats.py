@@ -49,7 +49,7 @@ FORMATS = (
 Ghostscript), reach for other files, or are decoded before their size is known (ICO), and a
 stranger's folder may hold them."""
 
-_HEIC = {".heic", ".heif", ".hif"}
+HEIC = {".heic", ".heif", ".hif"}
 _HEIC_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}
 _RAW = {
     ".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dng", ".erf", ".iiq", ".mrw", ".nef", ".nrw", ".orf",
@@ -114,7 +114,7 @@ def find_images(folder) -> list[Path]:
                 others[ending or "without an ending"] += 1
     if others:
         kinds = ", ".join(f"{ending} {count}" for ending, count in others.most_common(8))
-        advice = "; pip install pillow-heif reads HEIC files" if _HEIC & set(others) else ""
+        advice = "; pip install pillow-heif reads HEIC files" if HEIC & set(others) else ""
         advice += "; raw files must be developed first" if _RAW & set(others) else ""
         films = "; films are translated where they are named themselves"
         advice += films if FILMS & set(others) else ""

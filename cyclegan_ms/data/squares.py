@@ -22,8 +22,19 @@ def to_square(image: AnyImage, config: DataConfig, finished: bool = False) -> np
 
 
 def sample_images(domain: Domain, config: DataConfig, count: int = 4) -> np.ndarray:
-    """Return a fixed choice of images, spread over a domain: (count, C, S, S), see `to_square`."""
+    """Return a fixed choice of images, spread over a domain: (count, C, S, S), see `to_square`.
+
+    In place of one that cannot be read comes the next, but none twice: there may be fewer.
+    """
     broken: dict[int, int] = {}
-    indices = np.linspace(0, len(domain) - 1, min(count, len(domain))).astype(int)
-    images = (load_readable(domain, index, broken) for index in indices)
-    return np.stack([to_square(image, config, domain.finished) for image in images])
+    images: dict[int, AnyImage] = {}
+    for place in np.linspace(0, len(domain) - 1, min(count, len(domain))).astype(int).tolist():
+        for offset in range(len(domain)):
+            index = (place + offset) % len(domain)
+            if index in images or index in broken:
+                continue
+            image = load_readable(domain, index, broken)
+            if index not in broken:
+                images[index] = image
+                break
+    return np.stack([to_square(it, config, domain.finished) for it in images.values()])

@@ -18,8 +18,8 @@ STEPS = 400
 METRICS = share_metrics(
     "taken_for_target", "taken for the target domain",
     "Share of translations that a small classifier, trained on the real training images, takes for "
-    "the target domain. Colour and texture satisfy it: where it disagrees with what is recognised, "
-    "believe that.",
+    "the target domain. Colour and texture satisfy it: where the share recognised disagrees, "
+    "believe that one.",
 )  # fmt: skip
 
 _BATCH = 32

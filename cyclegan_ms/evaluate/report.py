@@ -102,11 +102,11 @@ def _recognition(found):
             f"{class_name(int(number))} ({of:.0%}, {other:.0%})"
             for number, (of, other) in classes.items()
         ]
-        parts.append(f"{direction} {', '.join(shares) or 'none, so that nothing can be said'}")
+        parts.append(f"{direction}: {', '.join(shares) or 'none, so that nothing can be said'}")
     return (
         f"ImageNet's classes that tell the target domain for {found['network']}, with their shares "
-        f"of the real training images of target and source: {'; '.join(parts)}. It knows "
-        f"photographs: of drawings it tells little."
+        f"of the real training images of target and source: {'; '.join(parts)}. It has "
+        f"learnt from photographs, and tells little of drawings."
     )
 
 

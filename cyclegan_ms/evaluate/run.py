@@ -130,7 +130,7 @@ def evaluate(
     """
     began = time.monotonic()
     require_skimage()
-    run = find_weights(run, "--checkpoint")
+    run = find_weights(run, "run")
     config = config or load_config(settings_of(run))
     eye, other = EfficientNet(), FeatureNetwork(features) if features else None
     cells, specs = _load_generators(run, config)

@@ -10,7 +10,7 @@ const picture = (card) => {
   const after = card.after || card.file;
   const box = make("div", { className: "compare square" });
   if (!card.before) {
-    box.className = "square whole";
+    box.className = "whole";
     box.append(make("img", { src: after, alt: card.name, loading: "lazy" }));
     return box;
   }

@@ -91,7 +91,7 @@ def _chips(last, status, facts):
         ("step", f"{status.step:,} of {status.steps:,}"),
     ]
     if last:
-        chips.append(("time in steps", duration(status.seconds)))
+        chips.append(("time training", duration(status.seconds)))
         if status.left:
             chips.append(("time left", duration(status.left)))
         chips.append(("a step, lately", f"{last['step_s']:.2f} s"))

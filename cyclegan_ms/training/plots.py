@@ -33,7 +33,7 @@ def panels_of(terms: list[Term]) -> dict[str, list[Term]]:
 
 
 def draw_losses(rows: list[dict], terms: list[Term], path) -> None:
-    """Draw curves of all losses over the steps, one panel per kind.
+    """Draw curves of all losses over the steps, one panel per kind, three of them in a row.
 
     Args:
         rows: lines of metrics.jsonl, or points of `Curves`, at least one.
@@ -41,10 +41,14 @@ def draw_losses(rows: list[dict], terms: list[Term], path) -> None:
         path: the picture to write.
     """
     panels = panels_of(terms)
-    figure = Figure(figsize=(11, 3.2))
+    lines = -(-len(panels) // 3)
+    figure = Figure(figsize=(11, 3.2 * lines))
     # By hand: finding the margins would take longer than the rest, at the end of every epoch.
-    figure.subplots_adjust(left=0.04, right=0.99, bottom=0.15, top=0.9, wspace=0.14)
-    axes = np.ravel(figure.subplots(1, len(panels)))
+    margins = {"bottom": 0.15 / lines, "top": 1 - 0.1 / lines, "hspace": 0.34}
+    figure.subplots_adjust(left=0.04, right=0.99, wspace=0.14, **margins)
+    axes = np.ravel(figure.subplots(lines, min(3, len(panels))))
+    for axis in axes[len(panels) :]:
+        axis.remove()
     for axis, (title, members) in zip(axes, panels.items()):
         _draw_curves(axis, rows, members)
         axis.set_title(title)

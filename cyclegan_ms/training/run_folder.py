@@ -67,8 +67,9 @@ class RunFolder:
         Args:
             state: the state to resume from; None for a new training.
         """
-        for folder in (self.path / "samples", self.states):
-            folder.mkdir(parents=True, exist_ok=True)
+        self.states.mkdir(parents=True, exist_ok=True)
+        if self.config.train.sample_every:
+            (self.path / "samples").mkdir(exist_ok=True)
         for folder in (self.path / "samples", self.path / "best", self.states):
             remove_leftovers(folder)
         if not any(self.path.glob(".*.lock")):  # of a file that another program writes there

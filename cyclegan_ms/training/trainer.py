@@ -19,7 +19,7 @@ from cyclegan_ms.device import (
 from cyclegan_ms.errors import TrainingStopped, UserError
 from cyclegan_ms.interrupt import StopRequest
 from cyclegan_ms.training.cyclegan import CycleGAN, build_networks
-from cyclegan_ms.training.memory import ADVICE, give_back, is_shortage
+from cyclegan_ms.training.memory import ADVICE, give_back, is_shortage, say_estimate
 from cyclegan_ms.training.plan import Plan
 from cyclegan_ms.training.progress import telling
 from cyclegan_ms.training.record import Recorder, open_record
@@ -93,11 +93,16 @@ def rehearse(config: Config, output, resume: bool = False) -> str:
     schedule = plan.schedule(workers)
     model, state = _model_of(plan, device, schedule)
     RunFolder(plan.output, plan.config).check_room(model.networks, schedule, state)
+    say_estimate(config, device.target)
+    sets = [(plan.domains, "image")]
+    if plan.samples and plan.samples is not plan.domains:
+        sets.append((plan.samples, "test image"))
     parts = []
-    for domain, name in zip(plan.domains, config.data.domains):
-        broken = count_broken(domain, sys.stderr.isatty())
-        more = f", {broken} of them broken: the next stands in" if broken else ""
-        parts.append(f"{len(domain)} images of {name}{more}")
+    for domains, what in sets:
+        for domain, name in zip(domains, config.data.domains):
+            broken = count_broken(domain, sys.stderr.isatty())
+            more = f" ({broken} broken: the next one is taken instead)" if broken else ""
+            parts.append(f"{len(domain)} {what}{'s' * (len(domain) > 1)} of {name}{more}")
     parts.append(f"{schedule.per_epoch} steps an epoch, {schedule.last} in all")
     if not plan.is_over(schedule, model.steps_done):
         ahead = f"go on from step {model.steps_done + 1} in" if resume else "write to"

@@ -107,6 +107,8 @@ def open_picture(
         if values is None:
             image, alpha = split_alpha(upright, channels)
             picture = Picture(image, alpha, belongings, notes)
+            if file.mode == "CMYK":
+                notes.append("its colours for print became RGB")
         else:
             picture = deep_picture(values, channels, source, target)
             picture.belongings, picture.notes = belongings, notes

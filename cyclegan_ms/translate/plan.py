@@ -7,7 +7,7 @@ from glob import glob
 from itertools import chain
 from pathlib import Path
 
-from cyclegan_ms.data.formats import find_images, known_endings
+from cyclegan_ms.data.formats import HEIC, find_images, known_endings
 from cyclegan_ms.errors import UserError, nearest
 from cyclegan_ms.files import check_writable, shown
 from cyclegan_ms.translate.films import FILM, is_film, require_av
@@ -99,7 +99,7 @@ def folder_of(output) -> Path:
     if output.is_dir():
         return output
     ending = output.suffix.lower()
-    if ending in known_endings() or is_film(output):
+    if ending in known_endings() | HEIC or is_film(output):
         return output.parent
     if ending and (near := nearest(ending, sorted(WRITABLE))):
         raise UserError(

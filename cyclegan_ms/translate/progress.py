@@ -3,8 +3,10 @@
 import logging
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 
 from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from cyclegan_ms.clock import duration, seconds_left
 
@@ -33,6 +35,7 @@ class Shown:
     def __init__(self, terminal: bool, seconds: float = 30.0):
         self.terminal, self.seconds = terminal, seconds
         self.bar: tqdm | None = None
+        self.redirect = ExitStack()
         self.begun: tuple[str, float] = ("", 0.0)
         self.last = time.monotonic()
 
@@ -77,7 +80,12 @@ class Shown:
             self.bar = None
 
     def __enter__(self) -> "Shown":
+        if self.terminal:  # a line of the log must not tear the bar
+            package = logging.getLogger("cyclegan_ms")
+            loggers = [it for it in (logging.root, package) if it.handlers]
+            self.redirect.enter_context(logging_redirect_tqdm(loggers))
         return self
 
     def __exit__(self, *error) -> None:
+        self.redirect.close()
         self.close()

@@ -70,9 +70,9 @@ class Translator:
     ):  # fmt: skip
         for name, value, least in (("size", size, 8), ("tile", tile, 32)):
             if value and value < least:
-                raise UserError(f"--{name} must be at least {least}, or 0, not {value}")
+                raise UserError(f"{name} must be at least {least}, or 0, not {value}")
         if tile > LARGEST_TILE:
-            raise UserError(f"--tile must be at most {LARGEST_TILE}, not {tile}")
+            raise UserError(f"tile must be at most {LARGEST_TILE}, not {tile}")
         named = isinstance(generator, str | PathLike)
         self.engine: Engine = _find_engine(generator, direction) if named else generator
         self.spec = self.engine.spec
@@ -96,7 +96,8 @@ class Translator:
         1 in a batch.
 
         Raises:
-            ValueError: an array of another shape or type, or a result that Pillow has no image for.
+            ValueError: an array of another shape or type, a picture's name, or a result that Pillow
+                has no image for.
         """
         if isinstance(image, Image.Image):
             if self.spec.out_channels not in (1, 3):
@@ -106,6 +107,8 @@ class Translator:
                 picture.depth = EIGHT_BITS
             result = self._results([picture])[0]
             return result if isinstance(result, Image.Image) else Image.fromarray(result)
+        if isinstance(image, str | PathLike):
+            raise ValueError(f"give the picture, not its name: Image.open({str(image)!r})")
         array = np.asarray(image)
         if array.ndim < 4:
             return np.asarray(self._results([self._from_array(array)])[0])
@@ -187,7 +190,7 @@ class Translator:
         """Say that an image is far from the size of the training, or small for its own."""
         trained, enlarged = self.spec.image_size, max(own) / max(size)
         if min(size) > 2 * trained:
-            words = f"applied at {size[0]}x{size[1]}; pictures had {trained} pixels in training"
+            words = f"translated at {size[0]}x{size[1]}, trained at {trained} pixels"
             log.info("%s: --size %d may look better", words, trained)
         elif enlarged > _SOFT and min(size) <= trained:
             words = f"computed at {size[0]}x{size[1]} and enlarged {enlarged:.0f} times"
@@ -258,7 +261,7 @@ class Translator:
 def _find_engine(checkpoint, direction):
     """Find the generator of a direction, see `Translator`."""
     guard_onednn()
-    checkpoint = find_weights(checkpoint, "--checkpoint")
+    checkpoint = find_weights(checkpoint, "checkpoint")
     files = [checkpoint]
     if checkpoint.is_dir():
         files = [path for name in FILES.values() if (path := checkpoint / name).is_file()]

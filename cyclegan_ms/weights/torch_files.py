@@ -48,7 +48,7 @@ def read_state_dict(path) -> dict[str, np.ndarray]:
         ) from error
     except Exception as error:  # whatever a damaged archive or pickle may lead to
         raise UserError(
-            f"{path}: no file of weights, such as .ckpt, .pth or .safetensors, or damaged"
+            f"{path}: no file of weights (.ckpt, .pth, .pt, .safetensors), or damaged"
         ) from error
 
 
