@@ -20,6 +20,7 @@ from cyclegan_ms.files import shown
 
 __all__ = [
     "ARRAYS",
+    "HEIC",
     "check_megapixels",
     "file_size",
     "find_images",
