@@ -156,11 +156,14 @@ def train(argv=None):
 
         words = rehearse(config, output, args.resume)
         print(yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True), end="")
-        print(f"# {words}")
+        print("# " + "\n# ".join(words))
         return 0
 
     stop = StopRequest()
-    stop.watch("finishing this step and saving; press again to end at once")
+    stop.watch(
+        "finishing this step and saving; press again to end at once",
+        "ended at once; --resume goes on from the newest state, if there is one",
+    )
     from cyclegan_ms.training.trainer import train as run_training
 
     try:
@@ -432,7 +435,7 @@ def _translate(args, jobs, options, value_range, stop) -> int:
     if done and not films:
         counts.append(_speed(done, result.seconds))
     print(", ".join([*counts, *([f"into {args.output}"] if done else [])]))
-    if album:
+    if album and (done or result.skipped or result.failed):
         _write_page(args, album, jobs, result, translator.spec)
     if stop.caught:
         return 128 + stop.caught

@@ -166,7 +166,7 @@ def serve(demo: Demo, title: str, host: str = "127.0.0.1", port: int = 7860) -> 
             free += 1
             if free == port + 10:
                 raise UserError(f"--host {host} --port {port}: {error}") from error
-    print(f"open http://{'localhost' if host == '0.0.0.0' else host}:{free}; Ctrl-C ends it")
+    print(f"open http://{'localhost' if host == '0.0.0.0' else host}:{free} (Ctrl-C ends it)")
     page.block_thread()
 
 

@@ -232,9 +232,8 @@ def setup_device(
 
     if target == "CPU":
         guard_onednn()
-        ms.set_device("CPU")
-    else:
-        ms.set_device(target, device_id)
+    _set_device(target, device_id)
+    if target != "CPU":
         compute_exactly(target)  # before workers join: their communication heeds it too
     ms.set_context(mode=ms.GRAPH_MODE if mode == "graph" else ms.PYNATIVE_MODE)
     device = Device(target, *_join_workers()) if join else Device(target)
@@ -244,6 +243,19 @@ def setup_device(
     place = f", worker {device.rank} of {device.workers}" if join else ""
     log.info("MindSpore %s on %s%s, %s mode%s", ms.__version__, target, why, mode, place)
     return device
+
+
+def _set_device(target, device_id):
+    import mindspore as ms
+
+    try:
+        ms.set_device(target, device_id)
+    except RuntimeError as error:  # this process has computed before: it stays where it is
+        if ms.get_context("device_target") != target or ms.get_context("device_id") != device_id:
+            raise UserError(
+                f"device.target {target}: this program has computed on another device already; "
+                f"train before it translates, or call setup_device first"
+            ) from error
 
 
 def compute_exactly(target: str) -> None:

@@ -56,21 +56,21 @@ class StopRequest:
         self.caught: signal.Signals | None = None
         self.watching = False
         self.leave: Callable[[], None] | None = None
-        self.words = ""
+        self.words = self.parting = ""
         self.lock = threading.Lock()  # a signal ends one thing, never two
         self.before: dict = {}
 
-    def watch(self, words: str = "") -> None:
+    def watch(self, words: str = "", parting: str = "ended at once") -> None:
         """Take the signals over, before NumPy and MindSpore are imported; for programs.
 
         They are blocked in this thread, and so in all that it starts later (NumPy's and
         MindSpore's), and taken from the queue by a thread that waits for them: no other handler can
         run any more. The first signal is noted, and answered with `words`, if any; a second one
-        ends the process at once, but for SIGHUP, of which a terminal that is closed may send more
-        than one. Where the system has no such queue, a signal ends the process as it would have
-        without.
+        ends the process at once, with the words `parting`, but for SIGHUP, of which a terminal that
+        is closed may send more than one. Where the system has no such queue, a signal ends the
+        process as it would have without.
         """
-        self.words = words
+        self.words, self.parting = words, parting
         if not CAN_WAIT:
             return
         numbers = _numbers()
@@ -96,7 +96,7 @@ class StopRequest:
         while (second := signal.sigwait(numbers)) == signal.SIGHUP:
             _let_go_of_a_closed_terminal()
         with suppress(OSError):
-            print(f"{_end_of_line()}ended at once", file=sys.stderr, flush=True)
+            print(f"{_end_of_line()}{self.parting}", file=sys.stderr, flush=True)
         os._exit(128 + second)
 
     def interrupt(self, leave: Callable[[], None]) -> None:

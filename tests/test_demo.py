@@ -32,7 +32,7 @@ def served(tmp_path_factory):
         env={**os.environ, "TMPDIR": str(place)},
     )  # fmt: skip
     line = process.stdout.readline()
-    address = re.fullmatch(r"open (http://127\.0\.0\.1:78\d\d); Ctrl-C ends it\n", line)
+    address = re.fullmatch(r"open (http://127\.0\.0\.1:78\d\d) \(Ctrl-C ends it\)\n", line)
     assert address, line + process.stderr.read()
     yield address[1], place, folder
     process.send_signal(signal.SIGINT)

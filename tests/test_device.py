@@ -183,3 +183,16 @@ def test_the_seed_reaches_every_stream():
         states.append(ms.get_rng_state().asnumpy().tolist())
     assert states[0] == states[1]
     setup_device("CPU", seed=0)
+
+
+def test_a_device_can_be_chosen_after_it_was_used():
+    """Translating before training, as in a notebook."""
+    code = (
+        "import numpy as np, mindspore as ms\n"
+        "from cyclegan_ms.device import setup_device\n"
+        "from cyclegan_ms.translate import Translator\n"
+        "Translator('apple2orange', 'a2b')(np.zeros((8, 8, 3), np.uint8))\n"
+        "print(setup_device('CPU').target, ms.get_context('mode') == ms.GRAPH_MODE)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "CPU True\n", done.stderr

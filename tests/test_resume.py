@@ -444,7 +444,7 @@ def test_dry_run_of_a_resume_checks_the_changes(straight, early):
     assert done.returncode == 0 and done.stdout.endswith(", 6 in all\n")
     assert "nothing left to do: 6 steps are done, and train.max_steps 6 ends there" in done.stderr
     done = script("train", *resume, "--train.max_steps=12")
-    assert done.returncode == 0 and "12 in all; would go on from step 7 in " in done.stdout
+    assert done.returncode == 0 and "12 in all\n# would go on from step 7 in " in done.stdout
     done = script("train", *resume, "--loss.lambda_a=5")
     assert done.returncode == 2 and "cannot change loss.lambda_a (10.0 -> 5.0)" in done.stderr
     done = script("train", "--dry_run", f"--data.root={root}", "--output", early)

@@ -82,10 +82,11 @@ class Plan:
     def say(self, schedule: Schedule, done: int) -> None:
         """Log what is ahead after `done` steps, and what would help it."""
         (a, b), (name_a, name_b) = self.domains, self.config.data.domains
-        ahead = f"from step {done + 1}" if done else "all"
+        last = schedule.last
+        ahead = f"from step {done + 1} of {last}" if done else f"{last} in all"
         log.info(
-            "%d images of %s, %d of %s; %d steps an epoch, %s of %d, into %s",
-            len(a), name_a, len(b), name_b, schedule.per_epoch, ahead, schedule.last, self.output,
+            "%d images of %s, %d of %s; %d steps an epoch, %s, into %s",
+            len(a), name_a, len(b), name_b, schedule.per_epoch, ahead, self.output,
         )  # fmt: skip
         log.info("to watch it: %s", self.output / "index.html")
         few, name = min((len(a), name_a), (len(b), name_b))

@@ -77,10 +77,10 @@ def train(
         raise TrainingStopped(f"out of memory ({what}): {ADVICE}.\n{_way_on(output)}") from error
 
 
-def rehearse(config: Config, output, resume: bool = False) -> str:
+def rehearse(config: Config, output, resume: bool = False) -> list[str]:
     """Check all that `train` checks before its first step, and every image; write nothing.
 
-    Returns in words what it would train on, and how long.
+    Returns in lines what it would train on, and how long.
 
     Raises:
         UserError: something is not as needed.
@@ -94,20 +94,22 @@ def rehearse(config: Config, output, resume: bool = False) -> str:
     model, state = _model_of(plan, device, schedule)
     RunFolder(plan.output, plan.config).check_room(model.networks, schedule, state)
     say_estimate(config, device.target)
-    sets = [(plan.domains, "image")]
+    sets = [(plan.domains, "image", ": the next one is taken instead")]
     if plan.samples and plan.samples is not plan.domains:
-        sets.append((plan.samples, "test image"))
-    parts = []
-    for domains, what in sets:
+        sets.append((plan.samples, "test image", ""))
+    lines = []
+    for domains, what, consequence in sets:
+        parts = []
         for domain, name in zip(domains, config.data.domains):
             broken = count_broken(domain, sys.stderr.isatty())
-            more = f" ({broken} broken: the next one is taken instead)" if broken else ""
+            more = f" ({broken} broken{consequence})" if broken else ""
             parts.append(f"{len(domain)} {what}{'s' * (len(domain) > 1)} of {name}{more}")
-    parts.append(f"{schedule.per_epoch} steps an epoch, {schedule.last} in all")
+        lines.append("; ".join(parts))
+    lines.append(f"{schedule.per_epoch} steps an epoch, {schedule.last} in all")
     if not plan.is_over(schedule, model.steps_done):
         ahead = f"go on from step {model.steps_done + 1} in" if resume else "write to"
-        parts.append(f"would {ahead} {output}")
-    return "; ".join(parts)
+        lines.append(f"would {ahead} {output}")
+    return lines
 
 
 def _model_of(

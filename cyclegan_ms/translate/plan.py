@@ -171,7 +171,10 @@ def _inputs(sources, output):
         elif source.is_file():
             names[source] = Path(source.name)
         else:
-            raise UserError(f"--input {source}: no such file or folder")
+            beside = {it.name: it for it in source.parent.glob("[!.]*")}
+            near = nearest(source.name, beside)
+            advice = f"; did you mean {shown(beside[near])}?" if near else ""
+            raise UserError(f"--input {source}: no such file or folder{advice}")
     most, count = Counter(names.values()).most_common(1)[0]
     if count > 1:
         raise UserError(f"--input: {count} of them are called {shown(most)}; give one at a time")
