@@ -425,6 +425,7 @@ def test_lost_metrics_and_leftovers_do_not_disturb(early, go_on):
     """As after a power failure: lines lost, half-written files about."""
     metrics = early / "metrics.jsonl"
     metrics.write_bytes(metrics.read_bytes()[:-20])
+    (early / "samples").mkdir(exist_ok=True)
     (early / "samples" / ".epoch_0001.99.tmp.png").write_text("half")
     (early / "checkpoints" / ".step_00000002.tmp").mkdir()
     theirs = early / "translated" / ".1f.tmp.mp4"  # of a translation that goes on
