@@ -434,7 +434,9 @@ def _translate(args, jobs, options, value_range, stop) -> int:
     ]
     if done and not films:
         counts.append(_speed(done, result.seconds))
-    print(", ".join([*counts, *([f"into {args.output}"] if done else [])]))
+    if done:
+        counts.append(f"into {args.output}")
+    print(", ".join(counts))
     if album and (done or result.skipped or result.failed):
         _write_page(args, album, jobs, result, translator.spec)
     if stop.caught:

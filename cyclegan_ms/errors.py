@@ -3,10 +3,10 @@
 import difflib
 import shlex
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-__all__ = ["TrainingStopped", "UserError", "did_you_mean", "nearest", "program"]
+__all__ = ["TrainingStopped", "UserError", "did_you_mean", "nearest", "or_beside", "program"]
 
 
 class UserError(Exception):
@@ -38,6 +38,12 @@ def did_you_mean(given: str, known: Iterable[str]) -> str:
     known = list(known)
     near = nearest(given, known)
     return f"did you mean {near}?" if near else f"it can be {', '.join(known)}"
+
+
+def or_beside(given: str, places: Mapping[str, object]) -> str:
+    """Return `; did you mean PLACE?` for the place of the nearest name; "" if none is near."""
+    near = nearest(given, places)
+    return f"; did you mean {places[near]}?" if near else ""
 
 
 def program(name: str) -> str:

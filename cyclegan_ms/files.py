@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
-from cyclegan_ms.errors import UserError, nearest, program
+from cyclegan_ms.errors import UserError, or_beside, program
 
 try:
     import fcntl
@@ -238,14 +238,14 @@ def find_weights(name, key: str) -> Path:
     names = sorted(it.name for it in shipped.iterdir()) if shipped.is_dir() else []
     if str(name) in names:
         return shipped / str(name)
-    advice = "give a run folder, such as runs/NAME, or a generator's file"
-    advice += f", or one that comes along: {', '.join(names)}" if names else ""
-    advice += f";\n{program('prepare_data')} --weights list names others, to download"
     places = {it.name: shown(it) for it in path.parent.glob("[!.]*") if _holds_weights(it)}
     places |= {name: name for name in names}
-    if near := nearest(path.name, places):
-        advice = f"did you mean {places[near]}?"
-    raise UserError(f"{key} {name}: no such file or folder; {advice}")
+    advice = or_beside(path.name, places)
+    if not advice:
+        advice = "; give a run folder, such as runs/NAME, or a generator's file"
+        advice += f", or one that comes along: {', '.join(names)}" if names else ""
+        advice += f";\n{program('prepare_data')} --weights list names others, to download"
+    raise UserError(f"{key} {name}: no such file or folder{advice}")
 
 
 def _holds_weights(path):

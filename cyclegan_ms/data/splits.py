@@ -7,7 +7,7 @@ import numpy as np
 from cyclegan_ms.config import Config, DataConfig
 from cyclegan_ms.data.domains import LAYOUT, Domain, FolderDomain, MindRecordDomain, Ranges
 from cyclegan_ms.data.ranges import Range
-from cyclegan_ms.errors import UserError, nearest, program
+from cyclegan_ms.errors import UserError, or_beside, program
 from cyclegan_ms.files import find_shipped
 
 __all__ = ["find_root", "load_domains", "load_sample_tests", "load_split", "load_tests"]
@@ -28,8 +28,8 @@ def find_root(root) -> Path:
     if str(root) == SAMPLE:
         return find_shipped("sample")
     places = {it.parent.name: it.parent for it in path.parent.glob("*/trainA")}
-    if near := nearest(path.name, places):
-        raise UserError(f"data.root {root} does not exist; did you mean {places[near]}?")
+    if advice := or_beside(path.name, places):
+        raise UserError(f"data.root {root} does not exist{advice}")
     raise UserError(
         f"data.root {root} does not exist; {LAYOUT}.\n"
         f"{program('prepare_data')} --name apple2orange downloads photographs to try it on."

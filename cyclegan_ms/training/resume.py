@@ -11,7 +11,7 @@ from cyclegan_ms.config import Config, OnResume, config_values, resume_rules
 from cyclegan_ms.data.domains import Domain, MindRecordDomain
 from cyclegan_ms.data.stream import epoch_steps
 from cyclegan_ms.device import launched_workers
-from cyclegan_ms.errors import UserError, nearest, program
+from cyclegan_ms.errors import UserError, or_beside, program
 from cyclegan_ms.files import check_writable
 from cyclegan_ms.training.schedule import rates_of
 from cyclegan_ms.training.state import TrainingState, load_state
@@ -32,9 +32,8 @@ def check_run_folder(output, resume: bool = False) -> None:
     output = Path(output)
     try:
         if resume and not (output / "checkpoints").is_dir():
-            runs = {it.parent.name: str(it.parent) for it in output.parent.glob("*/checkpoints")}
-            near = None if output.exists() else nearest(output.name, runs)
-            advice = f"; did you mean {runs[near]}?" if near else ""
+            runs = {it.parent.name: it.parent for it in output.parent.glob("*/checkpoints")}
+            advice = "" if output.exists() else or_beside(output.name, runs)
             raise UserError(f"--output {output} holds no run to resume{advice}")
         if not resume and output.is_dir() and not _is_unused(output):
             raise UserError(

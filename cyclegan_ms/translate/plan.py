@@ -8,7 +8,7 @@ from itertools import chain
 from pathlib import Path
 
 from cyclegan_ms.data.formats import HEIC, find_images, known_endings
-from cyclegan_ms.errors import UserError, nearest
+from cyclegan_ms.errors import UserError, nearest, or_beside
 from cyclegan_ms.files import check_writable, shown
 from cyclegan_ms.translate.films import FILM, is_film, require_av
 from cyclegan_ms.translate.page import check_page
@@ -171,9 +171,8 @@ def _inputs(sources, output):
         elif source.is_file():
             names[source] = Path(source.name)
         else:
-            beside = {it.name: it for it in source.parent.glob("[!.]*")}
-            near = nearest(source.name, beside)
-            advice = f"; did you mean {shown(beside[near])}?" if near else ""
+            beside = {it.name: shown(it) for it in source.parent.glob("[!.]*")}
+            advice = or_beside(source.name, beside)
             raise UserError(f"--input {source}: no such file or folder{advice}")
     most, count = Counter(names.values()).most_common(1)[0]
     if count > 1:
