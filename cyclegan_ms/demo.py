@@ -7,7 +7,6 @@ import logging
 import os
 import signal
 import tempfile
-import time
 from pathlib import Path
 
 from cyclegan_ms.errors import UserError
@@ -16,7 +15,7 @@ from cyclegan_ms.interrupt import StopRequest
 from cyclegan_ms.translate.folder import translate_files
 from cyclegan_ms.translate.page import Album
 from cyclegan_ms.translate.plan import Options, plan
-from cyclegan_ms.translate.progress import Progress, time_left
+from cyclegan_ms.translate.progress import Progress, TimeLeft
 
 __all__ = ["Demo", "require_gradio", "serve"]
 
@@ -221,11 +220,10 @@ def build(gradio, demo: Demo, title: str):
             files, camera, direction, size,
             request: gradio.Request, bar=gradio.Progress(),  # noqa: B008 - Gradio's way
         ):  # fmt: skip
-            begun = time.monotonic()
+            left = TimeLeft()
 
-            def progress(done, total, unit, name):
-                ends = time_left(done, total, time.monotonic() - begun)
-                bar(done / total if total else None, desc=f"{name}{ends}")
+            def progress(done):
+                bar(done.share or None, desc=f"{done.name}{left(done)}")
 
             try:
                 given = [*(files or []), *([camera] if camera else [])]

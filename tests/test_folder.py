@@ -23,7 +23,7 @@ from cyclegan_ms.model.spec import GeneratorSpec
 from cyclegan_ms.translate import Translator
 from cyclegan_ms.translate.folder import translate_files
 from cyclegan_ms.translate.plan import Options, plan
-from cyclegan_ms.translate.progress import Shown
+from cyclegan_ms.translate.progress import Done, Shown, TimeLeft
 from cyclegan_ms.weights.checkpoint import save_generator
 
 pytestmark = pytest.mark.usefixtures("pynative")
@@ -227,14 +227,59 @@ def test_progress_of_pictures_and_within_large_ones(tmp_path):
     translator = Translator(tmp_path / "g.ckpt", tile=32)
     jobs = plan(tmp_path / "in", tmp_path / "out", Options(cycle=True))
     calls = []
-    translate_files(
-        translator, jobs, Options(cycle=True), translator, lambda *call: calls.append(call)
-    )
-    first = calls.index((1, 2, "image", "a.png"))
-    assert calls[0] == (0, 2, "image", "a.png") and calls[-1] == (2, 2, "image", "b.png")
-    parts = [done for done, *_ in calls[first + 1 : -1]]
+    translate_files(translator, jobs, Options(cycle=True), translator, calls.append)
+    # A pixel counts 1, in tiles 4, and a hundredth more for reading and writing it.
+    small, large = 64 * 1.01, 1600 * 4.01
+    share = pytest.approx(small / (small + large))
+    first = calls.index(Done(1, 2, "image", "a.png", share))
+    assert calls[0] == Done(0, 2, "image", "a.png", 0)
+    assert calls[-1] == Done(2, 2, "image", "b.png", 1)
+    parts = [done.count for done in calls[first + 1 : -1]]
     assert parts == sorted(parts) and {int(part) for part in parts} == {1}
     assert parts[0] == 1 and parts[-1] == 1.99 and 1.5 in parts and len(parts) > 10
+    half = next(done for done in calls if done.count == 1.5)
+    assert half.share == pytest.approx((small + large / 2) / (small + large))
+
+
+def test_the_work_counts_pixels_at_which_it_is_done(tmp_path):
+    """At one size all small pictures take as long; broken and refused ones nothing."""
+    for name, size in (("a.png", (8, 8)), ("b.png", (16, 16)), ("c.png", (90, 90))):
+        draw(tmp_path / "in" / name, size)
+    (tmp_path / "in" / "d.png").write_bytes(b"broken")
+    jobs = plan(tmp_path / "in", tmp_path / "out", Options())
+    calls = []
+    translator = Translator(Negative(), size=64)
+    translate_files(translator, jobs, Options(max_megapixels=0.005), progress=calls.append)
+    efforts = [64 * 64 + side * side / 100 for side in (8, 16)]
+    shares = {done.count: done.share for done in calls}
+    assert shares == {
+        0: 0, 1: pytest.approx(efforts[0] / sum(efforts)), 2: 1, 3: 1, 4: 1,
+    }  # fmt: skip
+
+
+def test_of_very_many_pictures_some_are_measured(tmp_path, monkeypatch):
+    """Every third is, where three times as many come; the others count as much on average."""
+    monkeypatch.setattr("cyclegan_ms.translate.folder._LOOKED_AT", 2)
+    for index, side in enumerate((8, 80, 80, 16, 80, 80)):
+        draw(tmp_path / "in" / f"{index}.png", (side, side))
+    jobs = plan(tmp_path / "in", tmp_path / "out", Options())
+    calls = []
+    translate_files(Translator(Negative()), jobs, Options(), progress=calls.append)
+    shares = {done.count: done.share for done in calls}
+    efforts = [64, 160, 160, 256, 160, 160]
+    assert [shares[n] for n in range(7)] == pytest.approx(np.cumsum([0, *efforts]) / 960)
+
+
+def test_the_time_left_leaves_out_what_warms_up(monkeypatch):
+    """The first piece took 90 s, the next quarter 20 s: so the last half takes 40 s."""
+    clock = iter([0, 90, 110, 200, 210])
+    monkeypatch.setattr("cyclegan_ms.translate.progress.time.monotonic", lambda: next(clock))
+    left = TimeLeft()
+    assert left(Done(0, 3, "image", "a.jpg", 0)) == ""
+    assert left(Done(1, 3, "image", "a.jpg", 0.25)) == ""
+    assert left(Done(2, 3, "image", "b.jpg", 0.5)) == ", about 40 s left"
+    assert left(Done(3, 9, "frame", "film.mp4", 3 / 9)) == ""  # which has a clock of its own
+    assert left(Done(6, 9, "frame", "film.mp4", 6 / 9)) == ", about 10 s left"
 
 
 def test_a_large_picture_is_stopped_within(tmp_path):
@@ -246,8 +291,8 @@ def test_a_large_picture_is_stopped_within(tmp_path):
     translator = Translator(tmp_path / "g.ckpt", tile=32)
     stop = StopRequest()
 
-    def press(done, *_):
-        if done > 1.3:
+    def press(done):
+        if done.count > 1.3:
             stop.caught = 2
 
     jobs = plan(tmp_path / "in", tmp_path / "out", Options())
@@ -259,28 +304,32 @@ def test_a_large_picture_is_stopped_within(tmp_path):
 def test_progress_without_a_terminal(caplog):
     caplog.set_level("INFO")
     with Shown(terminal=False, seconds=0.0) as progress:
-        progress(0, 4, "image", "big.jpg")
-        progress(1.25, 4, "image", "big.jpg")
-        progress(7, 0, "frame", "film.mp4")
-    assert caplog.messages[0] == "0 of 4 images"
-    assert re.fullmatch(r"1 of 4 images, 25% of big.jpg, about \d s left", caplog.messages[1])
-    assert caplog.messages[2] == "7 frames"
+        progress(Done(0, 4, "image", "big.jpg", 0))
+        progress(Done(1, 4, "image", "big.jpg", 0.1))
+        progress(Done(1.25, 4, "image", "big.jpg", 0.3))
+        progress(Done(7, 0, "frame", "film.mp4", 0))
+    assert caplog.messages[:2] == ["0 of 4 images", "1 of 4 images"]
+    assert re.fullmatch(r"1 of 4 images, 25% of big.jpg, about \d s left", caplog.messages[2])
+    assert caplog.messages[3] == "7 frames"
     caplog.clear()
     with Shown(terminal=False) as progress:  # a line every half minute
-        progress(1, 4, "image", "small.jpg")
+        progress(Done(1, 4, "image", "small.jpg", 0.25))
     assert not caplog.messages
 
 
 def test_progress_at_a_terminal(capsys):
     with Shown(terminal=True) as progress:
-        progress(0.25, 2, "image", "big.jpg")
-        progress(2, 2, "image", "small.jpg")
-        progress(30, 60, "frame", "film.mp4")
+        long = f"{'big' * 27}{{}}.jpg"  # would leave the bar no room
+        progress(Done(0.25, 2, "image", long, 0.2))
+        progress(Done(0.5, 2, "image", long, 0.4))
+        progress(Done(2, 2, "image", "small.jpg", 1))
+        progress(Done(30, 60, "frame", "film.mp4", 0.5))
     images, film = capsys.readouterr().err.strip().split("\n")
-    assert images.startswith("0%|") and " 12%|" in images and "0.25/2 [" in images
-    assert images.count("big.jpg") == 1
-    last = images.split("\r")[-1]
-    assert last.startswith("100%|") and "2/2 [" in last and "jpg" not in last
+    begin, first, second, *_, last = images.split("\r")
+    assert begin.startswith("0%|") and "0/2 images [00:00, 25% of big" in begin
+    assert " 20%|" in first and "[00:00, 25% of bigbigbigbigbigb…bigbigbig{}.jpg]" in first
+    assert " 40%|" in second and "0/2 images [00:00, about 0 s left, 50% of bigbig" in second
+    assert last.startswith("100%|") and "2/2 images [" in last and "jpg" not in last
     assert "film.mp4:  50%|" in film and "30/60 [" in film and "frame/s" in film
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from cyclegan_ms.data.formats import twice
+from cyclegan_ms.data.formats import check_megapixels, open_image, pillow_errors, twice
 from cyclegan_ms.data.images import FolderRange
 from cyclegan_ms.errors import UserError
 from cyclegan_ms.files import shown
@@ -23,12 +23,15 @@ from cyclegan_ms.translate.films import is_film, translate_film
 from cyclegan_ms.translate.page import Album
 from cyclegan_ms.translate.pictures import in_a_row, open_picture, save_picture, with_alpha
 from cyclegan_ms.translate.plan import Job, Options
-from cyclegan_ms.translate.progress import Progress
+from cyclegan_ms.translate.progress import Done, Progress
 
 if TYPE_CHECKING:  # it imports MindSpore
     from cyclegan_ms.translate.translator import Translator
 
 __all__ = ["Outcome", "translate_files"]
+
+_LOOKED_AT = 1000
+"""Files whose sizes are read beforehand, at most: it takes a disk in a network some time."""
 
 
 @dataclass
@@ -74,7 +77,7 @@ def translate_files(
     return _Work(translator, options, back, progress or _nobody, stop, album).do(jobs)
 
 
-def _nobody(*progress):
+def _nobody(done):
     """Tell nobody how far it is."""
 
 
@@ -124,7 +127,8 @@ class _Work:
         """Translate a film; return 1 if that came to an end, however, and 0 if it was stopped."""
 
         def watch(done, frames):
-            self.progress(done, frames, "frame", shown(job.source.name))
+            share = done / frames if frames else 0
+            self.progress(Done(done, frames, "frame", shown(job.source.name), share))
             return self.is_stopped()
 
         options = self.options
@@ -149,19 +153,40 @@ class _Work:
         if not jobs:
             return 0
         done = 0
+        efforts = np.cumsum([0, *self._efforts(jobs)])
         loaded = self._read_ahead(jobs)
         for batch in _batches(loaded, self.options.batch_size):
-            within = _Within(self, batch, done, len(jobs))
+            within = _Within(self, batch, done, efforts)
             try:
                 self._translate_batch(batch, within)
             except _Stopped:
                 break
             done += len(batch)
-            self.progress(done, len(jobs), "image", within.name)
+            within.tell(len(batch))
             if self.is_stopped():
                 break
         loaded.close()
         return done
+
+    def _efforts(self, jobs):
+        """Return how long each picture takes, compared with the others.
+
+        Of many, some are looked at, and the rest is taken for as large as these on average.
+        """
+
+        def effort(job):
+            try:
+                with pillow_errors(), open_image(job.source) as file:
+                    check_megapixels(file, self.options.max_megapixels, "--max_megapixels")
+                    return self.translator.effort((file.width, file.height))
+            except OSError:
+                return 0.0  # why, is said when its turn comes
+
+        step = -(-len(jobs) // _LOOKED_AT)
+        looked = np.array([effort(job) for job in jobs[::step]])
+        efforts = np.full(len(jobs), looked.mean())
+        efforts[::step] = looked
+        return efforts
 
     def _ranges(self, jobs):
         """Return what black and white are in inputs of more than 8 bits, and in their results.
@@ -277,12 +302,15 @@ class _Within:
     Raises _Stopped where the work is to end: a large picture may take minutes more.
     """
 
-    def __init__(self, work: _Work, batch, before: int, total: int):
-        self.work, self.before, self.total = work, before, total
+    def __init__(self, work: _Work, batch, before: int, efforts: np.ndarray):
+        self.work, self.before = work, before
         self.size, self.rounds = len(batch), 2 if work.back else 1
+        self.total = len(efforts) - 1
+        self.efforts = efforts
+        """of the pictures before each, and at last of all"""
         self.name = shown(batch[0][0].source.name)
         self.done, self.last = 0, 0.0
-        work.progress(before, total, "image", self.name)
+        self.tell(0)
 
     def __call__(self, share: float) -> None:
         """Note the share of a translation, or of the way back, that is done, 0 to 1."""
@@ -291,8 +319,14 @@ class _Within:
         if share < self.last:
             self.done += 1
         self.last = share
-        done = min((self.done + share) / self.rounds, self.size - 0.01)
-        self.work.progress(self.before + done, self.total, "image", self.name)
+        self.tell(min((self.done + share) / self.rounds, self.size - 0.01))
+
+    def tell(self, done: float) -> None:
+        """Tell how many pictures of the batch are done."""
+        count = self.before + done
+        effort = np.interp(count, np.arange(self.total + 1), self.efforts)
+        share = float(effort / self.efforts[-1]) if self.efforts[-1] else 0.0
+        self.work.progress(Done(count, self.total, "image", self.name, share))
 
 
 def _reason(error):

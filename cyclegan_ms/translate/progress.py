@@ -4,24 +4,59 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from cyclegan_ms.clock import duration, seconds_left
 
-__all__ = ["Progress", "Shown", "time_left"]
-
-Progress = Callable[[float, float, str, str], None]
-"""Called with what is done, of how much (0: unknown), in what unit, and with an input's name."""
+__all__ = ["Done", "Progress", "Shown", "TimeLeft"]
 
 logger = logging.getLogger(__name__)
 
+_NAME = 32
+"""Letters of a name beside the bar, at most: a longer one leaves the bar no room."""
 
-def time_left(done: float, total: float, seconds: float) -> str:
-    """Say how long the rest takes if `done` of `total` took `seconds`; "" where nobody knows."""
-    left = seconds_left(done, total - done, seconds) if total else 0
-    return f", about {duration(left)} left" if left else ""
+
+@dataclass(frozen=True)
+class Done:
+    """How far it is with all images, or with the frames of one film."""
+
+    count: float
+    """how many are done, with the part of a large image that is"""
+    total: int
+    """of how many; 0 if nobody knows"""
+    unit: str
+    """image or frame"""
+    name: str
+    """of the input that is at work"""
+    share: float
+    """of the work, 0 to 1: large images are more of it than small ones; 0 if nobody knows"""
+
+    @property
+    def task(self) -> str:
+        """What has a beginning of its own: all images, or one film."""
+        return self.name if self.unit == "frame" else self.unit
+
+
+Progress = Callable[[Done], None]
+"""Is told how far the work is."""
+
+
+class TimeLeft:
+    """Estimates how long the rest takes, by all but the first piece: engines warm up in that."""
+
+    def __init__(self):
+        self.task, self.share, self.begun = "", 0.0, 0.0
+
+    def __call__(self, done: Done) -> str:
+        """Say how long the rest takes; "" while nobody knows."""
+        now = time.monotonic()
+        if done.task != self.task or not self.share:
+            self.task, self.share, self.begun = done.task, done.share, now
+        left = seconds_left(done.share - self.share, 1 - done.share, now - self.begun)
+        return f", about {duration(left)} left" if left else ""
 
 
 class Shown:
@@ -35,43 +70,41 @@ class Shown:
     def __init__(self, terminal: bool, seconds: float = 30.0):
         self.terminal, self.seconds = terminal, seconds
         self.bar: tqdm | None = None
+        self.task = ""
         self.redirect = ExitStack()
-        self.begun: tuple[str, float] = ("", 0.0)
+        self.time_left = TimeLeft()
         self.last = time.monotonic()
 
-    def __call__(self, done: float, total: float, unit: str, name: str) -> None:
-        """Show that `done` of `total` images, or of a film's frames, are translated.
-
-        Args:
-            done: how many, with the part of a large image that is done.
-            total: of how many; 0 if nobody knows.
-            unit: image or frame.
-            name: of the input that is at work.
-        """
-        part = done % 1
+    def __call__(self, done: Done) -> None:
+        """Show how far it is."""
+        left, part = self.time_left(done), done.count % 1
         if self.terminal:
-            bar = self._bar_of(name if unit == "frame" else unit, unit, total or None)
-            bar.n = round(done, 2) if part else int(done)
-            bar.set_postfix_str(name if part else "", refresh=False)
-            bar.refresh()
+            self._draw(done, left)
             return
         now = time.monotonic()
-        if self.begun[0] != unit:
-            self.begun = (unit, now)
         if now - self.last >= self.seconds:
             self.last = now
-            whole = f"{int(done)} of {total:.0f} {unit}s" if total else f"{int(done)} {unit}s"
-            within = f", {part:.0%} of {name}" if part else ""
-            logger.info("%s%s%s", whole, within, time_left(done, total, now - self.begun[1]))
+            of = f" of {done.total}" if done.total else ""
+            within = f", {part:.0%} of {done.name}" if part else ""
+            logger.info("%d%s %ss%s%s", done.count, of, done.unit, within, left)
 
-    def _bar_of(self, task, unit, total):
-        """Return the bar of a task, a new one where the last was another's."""
-        if self.bar is None or self.begun[0] != task:
+    def _draw(self, done, left):
+        if done.unit == "frame":
+            count, total, form = int(done.count), done.total or None, None
+        else:  # the bar shows the work, which counts of images of all sizes do not
+            part = done.count % 1
+            within = f", {part:.0%} of {_short(done.name)}" if part else ""
+            words = f"{int(done.count)}/{done.total} images [{{elapsed}}{left}{_safe(within)}]"
+            count, total, form = done.share, 1, f"{{l_bar}}{{bar}}| {words}"
+        if self.bar is None or self.task != done.task:
             self.close()
-            self.begun = (task, time.monotonic())
-            name = task if unit == "frame" else None
-            self.bar = tqdm(desc=name, total=total, unit=unit, dynamic_ncols=True)
-        return self.bar
+            self.task = done.task
+            name = _short(done.name) if done.unit == "frame" else None
+            self.bar = tqdm(
+                desc=name, total=total, unit=done.unit, bar_format=form, dynamic_ncols=True
+            )
+        self.bar.n, self.bar.bar_format = count, form
+        self.bar.refresh()
 
     def close(self) -> None:
         """End the line of the bar."""
@@ -89,3 +122,13 @@ class Shown:
     def __exit__(self, *error) -> None:
         self.redirect.close()
         self.close()
+
+
+def _short(name):
+    """Leave out the middle of a long name."""
+    return name if len(name) <= _NAME else f"{name[: _NAME // 2]}…{name[1 - _NAME // 2 :]}"
+
+
+def _safe(text):
+    """Keep the braces of a name from being read as fields of a format."""
+    return text.replace("{", "{{").replace("}", "}}")
