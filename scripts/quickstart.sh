@@ -23,7 +23,7 @@ for direction in apple2orange orange2apple; do
         --input "data/sample/$split" --output "$run/$direction" --page
 done
 echo
-echo "Apples made oranges: $run/apple2orange   oranges made apples: $run/orange2apple"
+echo "What came of it:     $run/apple2orange and $run/orange2apple"
 echo "How it was trained:  $run/index.html"
 echo "Your own pictures:   source .venv/bin/activate && pip install -e '.[demo]'"
 echo "                     python scripts/demo.py --checkpoint apple2orange"

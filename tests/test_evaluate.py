@@ -22,7 +22,7 @@ import mindspore as ms
 from cyclegan_ms.cli import evaluate as program
 from cyclegan_ms.config import Config, DataConfig, LossConfig, ModelConfig, TrainConfig
 from cyclegan_ms.data.images import from_chw, read_image, resized_chw, to_chw
-from cyclegan_ms.data.splits import load_tests
+from cyclegan_ms.data.splits import load_split, load_tests
 from cyclegan_ms.errors import TrainingStopped, UserError
 from cyclegan_ms.evaluate import evaluate, jury
 from cyclegan_ms.evaluate import run as evaluation
@@ -513,7 +513,7 @@ def test_the_best_generators_are_a_run_folder(finished):
 def test_only_what_is_nearer_to_the_target_is_better(finished, tmp_path):
     """The generators that are there are no better than themselves, but than worse ones."""
     model, config, _ = finished
-    evaluation = EpochEvaluation(config, tmp_path)
+    evaluation = EpochEvaluation(config, tmp_path, load_split(config, "train"), load_tests(config))
     assert not evaluation.end_epoch(model.networks, 1, 7)  # not due
     assert evaluation.state() == 0
     assert evaluation.end_epoch(model.networks, 2, 14)
@@ -579,7 +579,7 @@ def test_what_an_evaluation_needs_is_checked_first(root, data_root, tmp_path, mo
 
 def test_a_full_disk_ends_the_training_with_a_word(finished, tmp_path):
     model, config, _ = finished
-    evaluation = EpochEvaluation(config, tmp_path)
+    evaluation = EpochEvaluation(config, tmp_path, load_split(config, "train"), load_tests(config))
     with (
         no_file_larger_than(10),
         pytest.raises(TrainingStopped, match=r"evaluation\.jsonl: File too"),

@@ -143,16 +143,19 @@ def test_a_click_on_a_picture_does_not_keep_the_keys(page):
     [
         ({}, "Training; this page renews itself. Written ", True),
         ({"patience": 1e-3}, "No news for long: it may have been stopped. Written ", True),
-        ({"way_on": "train.py --resume"}, "Stopped. To go on:\ntrain.py --resume", False),
+        ({"patience": 1e-3}, "To go on:\ntrain.py --resume", True),
+        ({"stopped": True}, "Stopped. To go on:\ntrain.py --resume", False),
         ({"step": 2000}, "Finished.", False),
     ],
 )
 def test_what_it_says_of_the_training(changes, words, renewed, run, tmp_path, opened):
     save_config(Config(), tmp_path / "config.yaml")
-    write_page(tmp_path, [], TERMS, replace(RUNNING, **changes), {})
+    status = replace(RUNNING, way_on="train.py --resume", **changes)
+    write_page(tmp_path, [], TERMS, status, {})
     page = opened(tmp_path / "index.html")
     page.reload()  # a moment after it was written
-    assert words in page.locator("p").first.inner_text()
+    said = page.locator("p").first.inner_text()
+    assert words in said and ("To go on" in said) == bool(changes.keys() & {"patience", "stopped"})
     assert page.evaluate("running") == renewed
     assert "Curves and pictures come with the first epoch" in page.locator("main").inner_text()
     assert not page.locator(".panel").count() and page.locator(".links").is_hidden()

@@ -77,13 +77,13 @@ def test_an_epoch_is_looked_at_with_the_same_eye(eye, data_root, tmp_path):
             picture.save(data_root / split / f"{index}.png")
     config = replace(tiny(data_root, evaluate_every=1))
     networks = build_networks(config.model)
-    EpochEvaluation(config, tmp_path).end_epoch(networks, 1, 3)
+    trains, tests = load_split(config, "train"), load_tests(config)
+    EpochEvaluation(config, tmp_path, trains, tests).end_epoch(networks, 1, 3)
     (row,) = read_metrics(tmp_path / "evaluation.jsonl")
-    trains = load_split(config, "train")
     guesses = [
         eye.guesses(eye(map(from_chw, sample_images(domain, config.data, 10)))) for domain in trains
     ]
-    reals = [sample_images(domain, config.data, 10) for domain in load_tests(config)]
+    reals = [sample_images(domain, config.data, 10) for domain in tests]
     for place, (letter, there) in enumerate((("a", networks.g_ab), ("b", networks.g_ba))):
         fakes = np.concatenate([there(ms.Tensor(x[None])).asnumpy() for x in reals[place]])
         seen = eye(map(from_chw, fakes))

@@ -41,6 +41,8 @@ for (const time of document.querySelectorAll("time")) {
   const written = new Date(time.dateTime);
   time.textContent = written.toLocaleString();
   // A training that was killed cannot say so.
-  if (patience && Date.now() - written > patience)
+  if (patience && Date.now() - written > patience) {
     document.getElementById("news").firstChild.textContent = "No news for long: it may have been stopped. Written ";
+    document.getElementById("way")?.removeAttribute("hidden");
+  }
 }

@@ -10,7 +10,6 @@ import numpy as np
 from cyclegan_ms.config import Config
 from cyclegan_ms.data.domains import Domain
 from cyclegan_ms.data.images import view_of
-from cyclegan_ms.data.splits import load_split, load_tests
 from cyclegan_ms.data.squares import sample_images
 from cyclegan_ms.errors import TrainingStopped
 from cyclegan_ms.evaluate.distances import kernel_distance
@@ -47,20 +46,17 @@ class EpochEvaluation:
     Args:
         config: train.evaluate_every, data and model are used.
         output: the run folder.
-        trains: the training images; None opens them.
-
-    Raises:
-        UserError: test images or packages are missing where they are needed.
+        trains: the training images.
+        tests: the test images; None evaluates nothing.
     """
 
     def __init__(
-        self, config: Config, output, trains: tuple[Domain, Domain] | None = None
+        self, config: Config, output, trains: tuple[Domain, Domain],
+        tests: tuple[Domain, Domain] | None,
     ):  # fmt: skip
-        self.every = config.train.evaluate_every
+        self.every = config.train.evaluate_every if tests else 0
         self.path = Path(output) / "evaluation.jsonl"
-        if self.every:
-            trains = trains or load_split(config, "train")
-            tests = load_tests(config, [domain.range for domain in trains])
+        if tests:
             self.images = [sample_images(domain, config.data, MOST_IMAGES) for domain in tests]
             self.eye = _Eye(config, trains, self.images)
 

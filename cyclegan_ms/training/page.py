@@ -36,8 +36,10 @@ class Status:
     """that its steps took so far"""
     left: float = 0.0
     """seconds that the steps left will take; 0: nobody knows"""
+    stopped: bool = False
+    """whether it was asked to end before the last step"""
     way_on: str = ""
-    """the command to go on with, of a training that was asked to end; "" while it runs"""
+    """the command to go on with"""
     patience: float = 0.0
     """seconds after which a page that was not written again is no longer believed; 0: for ever"""
     domains: tuple[str, str] = ("A", "B")
@@ -65,7 +67,8 @@ def write_page(
         "run.html",
         title=output.resolve().name,
         domains=status.domains,
-        running=status.step < status.steps and not status.way_on,
+        running=status.step < status.steps and not status.stopped,
+        stopped=status.stopped,
         way_on=status.way_on,
         patience=1000 * status.patience,
         written=datetime.now().astimezone().isoformat(timespec="seconds"),

@@ -39,6 +39,8 @@ class Plan:
     """the images of A and of B to train on"""
     samples: tuple[Domain, Domain] | None
     """test images, some of which are drawn as it goes"""
+    tests: tuple[Domain, Domain] | None
+    """test images that epochs are evaluated on"""
     start: Start | None
     """weights to begin with instead of fresh ones"""
 
@@ -55,14 +57,16 @@ class Plan:
         if root.exists():
             config = replace(config, data=replace(config.data, root=str(root.resolve())))
         domains = load_split(config, "train")
-        samples = load_sample_tests(config, domains) if config.train.sample_every else None
+        ranges, tests, samples = [domain.range for domain in domains], None, None
         if config.train.evaluate_every:
-            load_tests(config, [domain.range for domain in domains])
+            tests = load_tests(config, ranges)
+        if config.train.sample_every:
+            samples = tests or load_sample_tests(config, domains)
         start = None if resume else read_start(config)
         if start:
             train = replace(config.train, init_from=str(start.source))
             config = replace(config, train=train)
-        return cls(config, output, resume, domains, samples, start)
+        return cls(config, output, resume, domains, samples, tests, start)
 
     def schedule(self, workers: int) -> Schedule:
         """Return the steps that it takes on so many workers."""

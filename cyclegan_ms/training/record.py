@@ -145,7 +145,7 @@ class Record:
         self.folder, self.config, self.device, self.schedule = folder, config, device, schedule
         # Of A and of B, (N, C, S, S) each.
         self.samples = [sample_images(domain, config.data) for domain in plan.samples or ()]
-        self.evaluation = EpochEvaluation(config, plan.output, plan.domains)
+        self.evaluation = EpochEvaluation(config, plan.output, plan.domains, plan.tests)
         self.images = fingerprint(*plan.domains)
         self.bar = sys.stderr.isatty() if progress is None else progress
         self.on_line = on_line
@@ -294,7 +294,8 @@ class Record:
             steps=schedule.last,
             seconds=self.curves.seconds,
             left=self.progress.seconds_left or (schedule.last - step) * step_s,
-            way_on=resume_command(path) if stopped else "",
+            stopped=stopped,
+            way_on=resume_command(path),
             patience=3 * seconds + 300 if rows else 0.0,
             domains=self.config.data.domains,
             shown=shown,
