@@ -38,6 +38,15 @@ def draw_folder(root):
     return root
 
 
+def photograph(rng, width, height):
+    """Smooth colours, hard edges and noise, as a camera makes them."""
+    colours = Image.fromarray(rng.integers(0, 256, (9, 12, 3), dtype=np.uint8))
+    pixels = np.asarray(colours.resize((width, height), Image.Resampling.BICUBIC), np.float32)
+    pixels = pixels + rng.normal(0, 4, (height, width, 1))
+    pixels[height // 4 : height // 2, width // 4 : width // 2] *= 0.4
+    return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+
+
 def tiny(root="unused", **training):
     return Config(
         data=DataConfig(str(root), load_size=36, crop_size=32),
