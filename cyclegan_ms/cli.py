@@ -172,7 +172,8 @@ def train(argv=None):
         print(error, file=sys.stderr)
         return error.status
     if model.device.leads:
-        print(f"trained: {output}/g_ab.ckpt, {output}/g_ba.ckpt, pictures in {output}/samples")
+        drawn = f", pictures in {output}/samples" if config.train.sample_every else ""
+        print(f"trained: {output}/g_ab.ckpt, {output}/g_ba.ckpt{drawn}")
     return 0
 
 
