@@ -33,11 +33,13 @@ from cyclegan_ms.config import (
 )
 from cyclegan_ms.errors import TrainingStopped, UserError, did_you_mean, program
 from cyclegan_ms.files import (
+    GENERATOR_FILES,
     atomic_path,
     clean_up,
     find_weights,
     hold_file,
     hold_folder,
+    no_run,
     settings_of,
     shown,
     temporary_folder,
@@ -567,9 +569,9 @@ def convert_weights(argv=None):
     pytorch = (".pth", ".pt", ".safetensors")
     parser = Parser(_called("convert_weights"), description=convert_weights.__doc__)
     add = parser.add_argument
-    add("--input", required=True, help="file to convert: .pth, .pt, .safetensors or .ckpt")
+    add("--input", required=True, help="run folder, or file: .pth, .pt, .safetensors or .ckpt")
     add("--output", required=True, help="file to write: .ckpt, or for PyTorch .pth, .safetensors")
-    add("--direction", choices=["a2b", "b2a"], help="direction, if the file does not say")
+    add("--direction", choices=["a2b", "b2a"], help="of a folder, or if the file does not say")
     add("--domains", nargs=2, metavar=("A", "B"), help="names of the domains")
     add("--blocks", type=PositiveInt, help="uses of a shared block (the tutorial: 9)")
     add("--float16", action="store_true", help="write a .ckpt of 16-bit floats: half the size")
@@ -584,10 +586,14 @@ def convert_weights(argv=None):
 
     source = find_weights(args.input, "--input")
     if source.is_dir():
-        raise UserError(
-            f"--input {args.input} is a folder: give one of its generators, such as "
-            f"{next(source.glob('*.ckpt'), source / 'g_ab.ckpt')}"
-        )
+        if not args.direction:
+            raise UserError(
+                f"--input {args.input} is a folder: add --direction a2b or b2a, or give a "
+                f"generator's file"
+            )
+        source /= GENERATOR_FILES[args.direction]
+        if not source.is_file():
+            raise no_run(source.parent, source.name)
     stop = StopRequest()
     stop.watch()
     stop.interrupt(clean_up)

@@ -341,7 +341,7 @@ def _config_file(name):
         advice = did_you_mean(Path(name).stem, sorted(shipped))
         raise UserError(f"{name}: no such file, and no configuration of that name; {advice}")
     try:
-        yaml.load(Path(name).read_text(encoding="utf-8-sig"), _StrictLoader)
+        values = yaml.load(Path(name).read_text(encoding="utf-8-sig"), _StrictLoader)
     except UnicodeDecodeError as error:
         raise UserError(f"{name}: not text in UTF-8; save it as UTF-8") from error
     except _GivenTwice as error:
@@ -353,6 +353,12 @@ def _config_file(name):
         pass  # jsonargparse says what is wrong
     except ValueError as error:  # such as a date that is none
         raise UserError(f"{name}: {error}") from error
+    else:
+        if not isinstance(values, dict):
+            raise UserError(
+                f"{name}: the configuration holds no settings, such as `train:` and, in a line "
+                f"below it, `  epochs: 20`"
+            )
     return name
 
 

@@ -243,7 +243,8 @@ def build(gradio, demo: Demo, title: str):
 
         inputs = [files, camera, direction, size]
         outputs = [line, pairs, hint, chosen, said, results]
-        button.click(
+        cleared = button.click(lambda: "", None, said, show_progress="hidden")
+        cleared.then(
             run, inputs, outputs, concurrency_limit=1, scroll_to_output=True, show_progress_on=line
         )
 

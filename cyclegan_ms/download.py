@@ -8,9 +8,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import requests
-from tqdm import tqdm
 from urllib3.exceptions import MaxRetryError
 
+from cyclegan_ms.bar import bar
 from cyclegan_ms.errors import UserError
 from cyclegan_ms.files import nearest_folder
 
@@ -122,11 +122,13 @@ def _fetch(url, part, progress):
         total = have + int(length) if length else None
         with (
             open(part, "ab" if have else "wb") as file,
-            tqdm(total=total, initial=have, unit="B", unit_scale=True, disable=not progress) as bar,
+            bar(
+                total=total, initial=have, unit="B", unit_scale=True, disable=not progress
+            ) as shown,
         ):
             for chunk in answer.iter_content(1 << 16):
                 file.write(chunk)
-                bar.update(len(chunk))
+                shown.update(len(chunk))
         if total is not None and part.stat().st_size != total:
             raise requests.ConnectionError("the connection ended early")
 

@@ -19,6 +19,7 @@ except ImportError:  # Windows: nothing is locked there
     fcntl = None  # type: ignore[assignment]
 
 __all__ = [
+    "GENERATOR_FILES",
     "atomic_path",
     "check_readable",
     "check_writable",
@@ -27,6 +28,7 @@ __all__ = [
     "find_weights",
     "hold_file",
     "hold_folder",
+    "no_run",
     "nearest_folder",
     "remove_leftovers",
     "settings_of",
@@ -35,8 +37,10 @@ __all__ = [
     "write_through",
 ]
 
-
 log = logging.getLogger(__name__)
+
+GENERATOR_FILES = {"a2b": "g_ab.ckpt", "b2a": "g_ba.ckpt"}
+"""Names of both generators' files in a run folder, by direction."""
 
 _cleanings: list[Callable[[], None]] = []
 
@@ -253,6 +257,21 @@ def _holds_weights(path):
     return path.suffix.lower() in weights or any(path.glob("g_*.ckpt"))
 
 
+def no_run(folder, missing: str) -> UserError:
+    """Return the error that a folder is no run with generators.
+
+    Args:
+        folder: which was given.
+        missing: what it lacks.
+    """
+    folder = Path(folder)
+    if (folder.parent / GENERATOR_FILES["a2b"]).is_file():
+        advice = f"give {shown(folder.parent)}"
+    else:
+        advice = "a training writes it after its first epoch or train.state_minutes"
+    return UserError(f"{folder}: no run with generators, it has no {missing}; {advice}")
+
+
 def settings_of(run) -> Path:
     """Return the settings, config.yaml, of a folder with both generators.
 
@@ -266,10 +285,7 @@ def settings_of(run) -> Path:
     places = [run, run.resolve().parents[1]] if run.name.startswith("epoch_") else [run]
     settings = [place / "config.yaml" for place in places if (place / "config.yaml").is_file()]
     missing = [] if settings else ["config.yaml"]
-    missing += [name for name in ("g_ab.ckpt", "g_ba.ckpt") if not (run / name).is_file()]
+    missing += [name for name in GENERATOR_FILES.values() if not (run / name).is_file()]
     if missing:
-        raise UserError(
-            f"{run}: no run with generators, it has no {missing[0]}; a training "
-            f"writes them after its first epoch or train.state_minutes"
-        )
+        raise no_run(run, missing[0])
     return settings[0]

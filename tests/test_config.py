@@ -163,6 +163,7 @@ def test_bad_flags(arguments, words, capsys):
             "bad.yaml, line 2: expected the node content, but found '<stream end>'; is it YAML?",
         ),
         ("\n", "bad.yaml: the configuration holds no settings"),
+        ("hello\n", "bad.yaml: the configuration holds no settings"),
     ],
 )
 def test_bad_files(text, words, tmp_path):
@@ -214,7 +215,7 @@ def test_configuration_needs_no_mindspore():
         ("train:\n  epochs: 3\n".encode("utf-16"), "not text in UTF-8"),
         ("data:\n  domains: [Äpfel, Birnen]\n".encode("latin-1"), "not text in UTF-8"),
         ("data:\n  domains: [yes, no]\n", "write them in quotes, 'yes'"),
-        ("- a\n", "holds no settings"),
+        ("- a\n", "bad.yaml: the configuration holds no settings"),
         ("{[a]: 1}\n", "bad.yaml"),
     ],
 )

@@ -583,6 +583,20 @@ def test_the_size_of_a_description_is_that_of_its_network(name):
         spec.check_fits(sum(p.size for p in parameters.values()), "g.ckpt")
 
 
+def test_a_run_folder_has_a_generator_of_each_direction(tmp_path, capsys):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    spec = replace(GENERATORS["paper-3to3"], direction="b2a")
+    save_generator(spec.build(), spec, folder / "g_ba.ckpt")
+    arguments = ["--input", str(folder), "--output", str(tmp_path / "g.pth")]
+    assert convert_weights(arguments) == 2
+    assert "is a folder: add --direction a2b or b2a, or give a" in capsys.readouterr().err
+    assert convert_weights([*arguments, "--direction", "a2b"]) == 2
+    assert "no run with generators, it has no g_ab.ckpt" in capsys.readouterr().err
+    assert convert_weights([*arguments, "--direction", "b2a"]) == 0
+    assert f"g.pth: {spec.name}, {spec.blocks} blocks, for PyTorch" in capsys.readouterr().out
+
+
 def test_files_of_16_bit_floats(tmp_path):
     """Half as large, and what is loaded are its weights in 32 bits, off by 2^-11 at most."""
     network = generator("paper-3to3")

@@ -57,6 +57,10 @@ def test_pictures_go_in_and_come_out(served, browser, tmp_path):
         page.wait_for_function(
             "[...document.querySelectorAll('textarea')].some(it => it.value.includes('drop a pic'))"
         )
+        page.evaluate(
+            "seen = []; setInterval(() => seen.push(...[...document.querySelectorAll('textarea')]"
+            ".map(it => it.value)), 10)"
+        )
         files = [str(tmp_path / name) for name in ("wide.png", "broken.jpg")]
         page.locator("input[type=file]").first.set_input_files(files)
         page.get_by_text("broken").first.wait_for()
@@ -66,6 +70,8 @@ def test_pictures_go_in_and_come_out(served, browser, tmp_path):
             "[...document.querySelectorAll('textarea')].some(it => it.value.includes('1 transl'))"
         )
         words = said.input_value()
+        seen = page.evaluate("seen.filter((it, i) => it != seen[i - 1])")
+        assert re.match("drop a picture", seen[0]) and seen[1:] == ["", words]
         assert words.startswith("failed: broken.jpg: ")
         soft = "so it is soft: working size 64 is sharper, if less like its training at 32"
         assert f"enlarged 4 times, {soft}\n1 translated in " in words

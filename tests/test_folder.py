@@ -380,6 +380,20 @@ def test_side_by_side_and_cycle(tmp_path):
         plan(tmp_path / "in", tmp_path / "other", Options(cycle=True))
 
 
+def test_names_longer_than_a_disk_takes_are_refused_before_anything_is_written(tmp_path):
+    """255 bytes, of which a page's small copies take 11, and a reconstruction 6."""
+    draw(tmp_path / "in" / f"{'a' * 246}.png")
+    for allowed, options in ((255, {"cycle": True}), (244, {"page": True})):
+        said = rf"the name aaa.* of its result would have \d+ bytes, {allowed} are the most"
+        with pytest.raises(UserError, match=said):
+            plan(tmp_path / "in", tmp_path / "out", Options(**options))
+    assert not (tmp_path / "out").exists()
+    plan(tmp_path / "in", tmp_path / "out", Options())
+    (tmp_path / "in" / f"{'a' * 246}.png").rename(tmp_path / "in" / f"{'ä' * 120}.png")
+    draw(tmp_path / "in" / f"{'b' * 240}.png")
+    plan(tmp_path / "in", tmp_path / "out", Options(page=True))
+
+
 # ------------------------------------------------------------------------- what a file carries
 
 

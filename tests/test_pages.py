@@ -30,7 +30,8 @@ COLORS = {  # of epoch: real, translated, back; in [-1, 1]
 TERMS = [Term("g_ab", "g", "adversarial", "generator A to B"),
          Term("cycle_a", "cycle", "cycle", "cycle A")]  # fmt: skip
 RUNNING = Status(
-    1003, 2, 4, 2000, 3725.0, 498.5, domains=("apple", "orange"), shown=(2, 2), side=SIDE
+    1003, 2, 4, 2000, 3725.0, 498.5, domains=("apple", "orange"), shown=(2, 2), side=SIDE,
+    per_epoch=1019, state_minutes=7.5,
 )  # fmt: skip
 RED, YELLOW, GREEN, BLUE = (255, 0, 0), (255, 255, 0), (0, 255, 0), (0, 0, 255)
 
@@ -157,7 +158,9 @@ def test_what_it_says_of_the_training(changes, words, renewed, run, tmp_path, op
     said = page.locator("p").first.inner_text()
     assert words in said and ("To go on" in said) == bool(changes.keys() & {"patience", "stopped"})
     assert page.evaluate("running") == renewed
-    assert "Curves and pictures come with the first epoch" in page.locator("main").inner_text()
+    text = page.locator("main").inner_text()
+    assert "Curves and pictures come with the first epoch, after 1,019 steps, or after 7" in text
+    assert ("The first step compiles, up to a minute. Curves" in text) == renewed
     assert not page.locator(".panel").count() and page.locator(".links").is_hidden()
 
 

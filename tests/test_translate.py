@@ -65,8 +65,11 @@ def test_directions(run):
         Translator(run, "cat2dog")
     with pytest.raises(UserError, match="can be b2a, orange2apple"):
         Translator(run / "g_ba.ckpt", "a2b")
-    with pytest.raises(UserError, match=r"it has no g_ab.ckpt"):
+    with pytest.raises(UserError, match=r"it has no g_ab.ckpt; a training writes it after its"):
         Translator(run.parent, "a2b")
+    (run / "samples").mkdir()
+    with pytest.raises(UserError, match=rf"it has no g_ab.ckpt; give {run}$"):
+        Translator(run / "samples", "a2b")
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 50), (32, 32), (33, 47), (5, 200)])

@@ -2,8 +2,7 @@
 
 import threading
 
-from tqdm import tqdm
-
+from cyclegan_ms.bar import bar
 from cyclegan_ms.data.domains import Domain, warn_skipped
 from cyclegan_ms.data.formats import twice
 from cyclegan_ms.data.images import AnyImage
@@ -59,7 +58,8 @@ def count_broken(domain: Domain, progress: bool = False) -> int:
     """
     broken: dict[int, int] = {}
     words = f"reading {domain.where(0).parent.name}"
-    for index in tqdm(range(len(domain)), words, unit="image", disable=not progress, leave=False):
+    hidden = not progress
+    for index in bar(range(len(domain)), desc=words, unit="image", disable=hidden, leave=False):
         if index not in broken:
             load_readable(domain, index, broken)
     return len(broken)

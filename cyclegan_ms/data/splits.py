@@ -32,7 +32,8 @@ def find_root(root) -> Path:
         raise UserError(f"data.root {root} does not exist{advice}")
     raise UserError(
         f"data.root {root} does not exist; {LAYOUT}.\n"
-        f"{program('prepare_data')} --name apple2orange downloads photographs to try it on."
+        f"{program('prepare_data')} --name apple2orange downloads photographs to try it on, "
+        f"--data.root {SAMPLE} has drawn fruit."
     )
 
 

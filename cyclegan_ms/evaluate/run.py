@@ -31,11 +31,11 @@ from cyclegan_ms.evaluate.metrics import (
     mean_metrics,
     require_skimage,
 )
-from cyclegan_ms.files import find_weights, settings_of, shown
+from cyclegan_ms.files import GENERATOR_FILES, find_weights, settings_of, shown
 from cyclegan_ms.model.kernels import kind_of
 from cyclegan_ms.model.operators import for_pictures
 from cyclegan_ms.model.spec import GeneratorSpec
-from cyclegan_ms.weights.checkpoint import FILES, load_generator
+from cyclegan_ms.weights.checkpoint import load_generator
 
 __all__ = ["CASES", "METRICS", "Case", "evaluate", "mean_of_directions", "measure"]
 
@@ -185,8 +185,8 @@ def _load_generators(run, config):
     # As in training, at any batch size, so that an evaluation there and one here are the same to
     # the last digits.
     with for_pictures(kind_of(config.data.batch_pixels, config.model.width, batches=2)):
-        cells, specs = zip(*(load_generator(Path(run) / name) for name in FILES.values()))
-    for (direction, name), spec in zip(FILES.items(), specs):
+        cells, specs = zip(*(load_generator(Path(run) / name) for name in GENERATOR_FILES.values()))
+    for (direction, name), spec in zip(GENERATOR_FILES.items(), specs):
         asked = GeneratorSpec.of(vars(config.model), direction, config.data.domains)
         channels = (asked.in_channels, asked.out_channels)
         if spec.direction != direction or (spec.in_channels, spec.out_channels) != channels:

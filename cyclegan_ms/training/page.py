@@ -36,6 +36,10 @@ class Status:
     """that its steps took so far"""
     left: float = 0.0
     """seconds that the steps left will take; 0: nobody knows"""
+    per_epoch: int = 0
+    """steps of an epoch"""
+    state_minutes: float = 0.0
+    """from one saved state, with its pictures, to the next within an epoch; 0: there is none"""
     stopped: bool = False
     """whether it was asked to end before the last step"""
     way_on: str = ""
@@ -71,6 +75,8 @@ def write_page(
         stopped=status.stopped,
         way_on=status.way_on,
         patience=1000 * status.patience,
+        per_epoch=status.per_epoch,
+        state_minutes=status.state_minutes,
         written=datetime.now().astimezone().isoformat(timespec="seconds"),
         links=_links(output),
         status=_chips(rows[-1] if rows else {}, status, facts),

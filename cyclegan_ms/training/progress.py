@@ -10,9 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
-from tqdm.contrib.logging import logging_redirect_tqdm
 
+from cyclegan_ms.bar import bar, lines_above
 from cyclegan_ms.clock import duration, seconds_left
 from cyclegan_ms.model.losses import Term
 
@@ -93,11 +92,10 @@ class Progress:
         self.done = 0
 
     def __enter__(self):
-        self.bar = tqdm(**self.options, dynamic_ncols=True, bar_format=_BAR)
+        self.bar = bar(**self.options, bar_format=_BAR)
         self.bar.set_description_str("compiling, up to a minute")
-        if not self.bar.disable:  # keep log lines from tearing the bar
-            loggers = [it for it in (logging.root, _PACKAGE) if it.handlers]
-            self.redirect.enter_context(logging_redirect_tqdm(loggers))
+        if not self.bar.disable:
+            lines_above(self.redirect)
         return self
 
     def __exit__(self, *error):

@@ -294,6 +294,8 @@ class Record:
             steps=schedule.last,
             seconds=self.curves.seconds,
             left=self.progress.seconds_left or (schedule.last - step) * step_s,
+            per_epoch=schedule.per_epoch,
+            state_minutes=self.config.train.state_minutes,
             stopped=stopped,
             way_on=resume_command(path),
             patience=3 * seconds + 300 if rows else 0.0,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cyclegan_ms.config import Config, OnResume, config_values, resume_rules
-from cyclegan_ms.data.domains import Domain, MindRecordDomain
+from cyclegan_ms.data.domains import Domain
 from cyclegan_ms.data.stream import epoch_steps
 from cyclegan_ms.device import launched_workers
 from cyclegan_ms.errors import UserError, or_beside, program
@@ -174,9 +174,7 @@ def check_changes(
     if images != facts["images"]:
         raise UserError(
             f"--resume: the images in data.root {config.data.root} are not those that the run "
-            f"began with; restore them, or start a new run. (Version 0.1 did not count files that "
-            f"were no images: remove them. It knew MindRecord files of more than "
-            f"{MindRecordDomain.NAMED} rows by other sums: go on with it.)"
+            f"began with; restore them, or start a new run"
         )
     for key in sorted(changed):
         log.info("resumed with %s %s -> %s", key, before[key], after[key])

@@ -12,12 +12,12 @@ from cyclegan_ms.config import Config, save_config
 from cyclegan_ms.data.domains import Ranges
 from cyclegan_ms.device import WorkerLost
 from cyclegan_ms.errors import TrainingStopped, UserError
-from cyclegan_ms.files import atomic_path, nearest_folder, remove_leftovers
+from cyclegan_ms.files import GENERATOR_FILES, atomic_path, nearest_folder, remove_leftovers
 from cyclegan_ms.training.cyclegan import Networks, generator_spec
 from cyclegan_ms.training.resume import resume_command
 from cyclegan_ms.training.schedule import Schedule
 from cyclegan_ms.training.state import TrainingState, point_to_state, save_state
-from cyclegan_ms.weights.checkpoint import FILES, save_generator
+from cyclegan_ms.weights.checkpoint import save_generator
 
 __all__ = ["RunFolder"]
 
@@ -119,7 +119,7 @@ class RunFolder:
                 folder.mkdir(exist_ok=True)
                 for direction, generator in (("a2b", networks.g_ab), ("b2a", networks.g_ba)):
                     spec = generator_spec(self.config, direction, epoch, self.ranges)
-                    save_generator(generator, spec, folder / FILES[direction])
+                    save_generator(generator, spec, folder / GENERATOR_FILES[direction])
             if best:  # a run folder for infer.py and evaluate.py
                 save_config(self.config, self.path / "best" / "config.yaml")
         except (OSError, RuntimeError) as error:

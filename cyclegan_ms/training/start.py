@@ -13,10 +13,9 @@ from mindspore import Tensor
 
 from cyclegan_ms.config import Config
 from cyclegan_ms.errors import UserError
-from cyclegan_ms.files import find_weights
+from cyclegan_ms.files import GENERATOR_FILES, find_weights
 from cyclegan_ms.training.cyclegan import Networks, generator_spec
 from cyclegan_ms.training.state import load_state
-from cyclegan_ms.weights.checkpoint import FILES
 from cyclegan_ms.weights.convert import NoDirection, names_in, unwrapped
 from cyclegan_ms.weights.engines import read_engine
 from cyclegan_ms.weights.torch_files import read_state_dict
@@ -99,7 +98,7 @@ def _generator_files(source, domains):
     """Return the generators' files below a folder, by direction; a file alone has none yet."""
     if source.is_file():
         return {"": source}
-    own = {way: source / name for way, name in FILES.items() if (source / name).is_file()}
+    own = {way: source / name for way, name in GENERATOR_FILES.items() if (source / name).is_file()}
     if own:
         return own
     found: dict[str, list[Path]] = {}

@@ -17,6 +17,8 @@ __all__ = ["Album", "check_page"]
 
 INDEX, THUMBS = "index.html", ".page"
 _AFTER = ".after.jpg"
+LONGEST_ENDING = ".before.jpg"
+"""that the name of a copy has after the picture's name"""
 SIDE = 480
 """Longest side of the pictures that a page shows, in pixels."""
 

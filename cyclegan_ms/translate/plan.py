@@ -11,10 +11,13 @@ from cyclegan_ms.data.formats import HEIC, find_images, known_endings
 from cyclegan_ms.errors import UserError, nearest, or_beside
 from cyclegan_ms.files import check_writable, shown
 from cyclegan_ms.translate.films import FILM, is_film, require_av
-from cyclegan_ms.translate.page import check_page
+from cyclegan_ms.translate.page import LONGEST_ENDING, check_page
 from cyclegan_ms.translate.pictures import WRITABLE
 
 __all__ = ["Job", "Options", "folder_of", "plan"]
+
+_LONGEST_NAME = 255
+"""bytes of a file's name: Linux's NAME_MAX"""
 
 
 @dataclass(frozen=True)
@@ -133,11 +136,25 @@ def _plan(sources, output, options):
         raise UserError(
             f"{shown(twice[0])} would be both a result and a reconstruction; rename an input"
         )
+    for job in jobs:
+        _check_lengths(job, options)
     _check_free(jobs, options)
     check_writable(folder)
     if options.page:
         check_page(folder)
     return jobs
+
+
+def _check_lengths(job, options):
+    """Raise UserError if a name is longer than file systems take, such as a reconstruction's."""
+    most = _LONGEST_NAME - (len(LONGEST_ENDING) if options.page else 0)
+    for target in job.targets:
+        if (length := len(os.fsencode(target.name))) > most:
+            raise UserError(
+                f"--input {shown(job.source)}: the name {target.name[:20]}... of its result would "
+                f"have {length} bytes, {most} are the most{' with --page' * options.page}: rename "
+                f"the input"
+            )
 
 
 def _check_free(jobs, options):

@@ -7,8 +7,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from tqdm import tqdm
-from tqdm.contrib.logging import logging_redirect_tqdm
 
+from cyclegan_ms.bar import bar, lines_above
 from cyclegan_ms.clock import duration, seconds_left
 
 __all__ = ["Done", "Progress", "Shown", "TimeLeft"]
@@ -100,9 +100,7 @@ class Shown:
             self.close()
             self.task = done.task
             name = _short(done.name) if done.unit == "frame" else None
-            self.bar = tqdm(
-                desc=name, total=total, unit=done.unit, bar_format=form, dynamic_ncols=True
-            )
+            self.bar = bar(desc=name, total=total, unit=done.unit, bar_format=form)
         self.bar.n, self.bar.bar_format = count, form
         self.bar.refresh()
 
@@ -113,10 +111,8 @@ class Shown:
             self.bar = None
 
     def __enter__(self) -> "Shown":
-        if self.terminal:  # a line of the log must not tear the bar
-            package = logging.getLogger("cyclegan_ms")
-            loggers = [it for it in (logging.root, package) if it.handlers]
-            self.redirect.enter_context(logging_redirect_tqdm(loggers))
+        if self.terminal:
+            lines_above(self.redirect)
         return self
 
     def __exit__(self, *error) -> None:

@@ -14,11 +14,10 @@ from cyclegan_ms.data.images import AnyImage, deep_values, from_chw, resized, si
 from cyclegan_ms.data.ranges import Range
 from cyclegan_ms.device import free_memory, guard_onednn
 from cyclegan_ms.errors import UserError
-from cyclegan_ms.files import find_weights
+from cyclegan_ms.files import GENERATOR_FILES, find_weights, no_run
 from cyclegan_ms.translate.depth import EIGHT_BITS
 from cyclegan_ms.translate.pictures import Picture, deep_picture, split_alpha, with_alpha
 from cyclegan_ms.translate.tiles import translate_tiled
-from cyclegan_ms.weights.checkpoint import FILES
 from cyclegan_ms.weights.engines import Engine, read_engine
 
 __all__ = ["Translator"]
@@ -280,13 +279,12 @@ def _find_engine(checkpoint, direction):
     checkpoint = find_weights(checkpoint, "checkpoint")
     files = [checkpoint]
     if checkpoint.is_dir():
-        files = [path for name in FILES.values() if (path := checkpoint / name).is_file()]
+        files = [path for name in GENERATOR_FILES.values() if (path := checkpoint / name).is_file()]
     if not files:
-        raise UserError(
-            f"{checkpoint}: no run with generators, it has no g_ab.ckpt; a training writes it "
-            f"after its first epoch or train.state_minutes"
-        )
-    found = [read_engine(path, direction if direction in FILES else None) for path in files]
+        raise no_run(checkpoint, GENERATOR_FILES["a2b"])
+    found = [
+        read_engine(path, direction if direction in GENERATOR_FILES else None) for path in files
+    ]
     if direction is None and len(found) == 1:
         return found[0][1]()
     # By a2b and b2a first: domains may be called a and b, in either order.

@@ -13,7 +13,6 @@ from cyclegan_ms.files import atomic_path, check_readable
 from cyclegan_ms.model.spec import GeneratorSpec
 
 __all__ = [
-    "FILES",
     "METADATA",
     "build_generator",
     "load_generator",
@@ -25,9 +24,6 @@ __all__ = [
 
 METADATA = "cyclegan_ms"
 """Key of the description in a generator's file, of every kind."""
-
-FILES = {"a2b": "g_ab.ckpt", "b2a": "g_ba.ckpt"}
-"""Names of both generators' files in a run folder, by direction."""
 
 
 def save_generator(generator: nn.Cell, spec: GeneratorSpec, path, float16: bool = False) -> None:

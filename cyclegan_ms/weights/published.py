@@ -5,9 +5,9 @@ from pathlib import Path
 
 from cyclegan_ms.download import AUTHORS, Download, download, note_source
 from cyclegan_ms.errors import UserError
-from cyclegan_ms.files import hold_file
+from cyclegan_ms.files import GENERATOR_FILES, hold_file
 from cyclegan_ms.model.spec import GeneratorSpec
-from cyclegan_ms.weights.checkpoint import FILES, save_generator
+from cyclegan_ms.weights.checkpoint import save_generator
 from cyclegan_ms.weights.convert import import_generator
 
 __all__ = ["GENERATORS", "Published", "fetch_generator"]
@@ -46,7 +46,7 @@ GENERATORS = {
         ("facades", ("photo", "label"), ("facades_photo2label", "facades_label2photo")),
         ("iphone2dslr_flower", ("iphone", "dslr"), ("iphone2dslr_flower", None)),
     )
-    for direction, name in zip(FILES, ways)
+    for direction, name in zip(GENERATOR_FILES, ways)
     if name
 }  # fmt: skip
 """By the authors' names: those of their script download_cyclegan_model.sh."""
@@ -63,7 +63,7 @@ def fetch_generator(published: Published, folder, progress: bool = False) -> Gen
     Raises:
         UserError: as `download`; or the file is there already, or holds no generator.
     """
-    path = Path(folder, FILES[published.direction])
+    path = Path(folder, GENERATOR_FILES[published.direction])
     with hold_file(path):
         if path.exists():
             raise UserError(f"{path} exists already; nothing is overwritten")
