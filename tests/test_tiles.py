@@ -5,8 +5,10 @@ import pytest
 from helpers import GENERATORS, generator
 
 import mindspore as ms
+from mindspore import nn
 
-from cyclegan_ms.translate.tiles import translate_tiled
+from cyclegan_ms.model.layers import layers_of
+from cyclegan_ms.translate.tiles import _MOVE, _shares, translate_tiled
 
 pytestmark = pytest.mark.usefixtures("pynative")
 
@@ -43,3 +45,31 @@ def test_tiles_on_their_own_would_not_do(rng):
     # No seam: neighbouring columns differ at a tile's edge as they do in the undivided picture.
     steps = [np.abs(np.diff(result, axis=3)).mean(axis=(0, 1, 2)) for result in (tiled, whole)]
     assert np.abs(steps[0] - steps[1]).max() < 1e-4
+
+
+def test_work_counts_where_it_is_done():
+    """Of three layers, the first is computed for the statistics, and again for the last.
+
+    Outputs are 2, 2 and 1 maps of 8x8, as sums of 1, 0 and 2 products a value.
+    """
+    norm = layers_of(GENERATORS["paper-3to3"].build())[2]
+    first, last = nn.Conv2d(1, 2, 1, pad_mode="valid"), nn.Conv2d(2, 1, 1, pad_mode="valid")
+    one = 64 * (2 * 1 + _MOVE * (1 + 2))
+    other = 64 * (1 * 2 + _MOVE * (2 + 1))
+    layers = [*layers_of(first), norm, *layers_of(last)]
+    said = np.array([0, one, 2 * one + other]) / (2 * one + other)
+    assert _shares(layers, (1, 8, 8)) == pytest.approx(said)
+
+
+def test_half_size_maps_are_computed_once():
+    """The second layer halves the sides, and is kept with what it asks of the first."""
+    first = nn.Conv2d(1, 2, 1, pad_mode="valid")
+    half = nn.Conv2d(2, 2, 2, stride=2, pad_mode="valid")
+    one = 64 * (2 * 1 + _MOVE * (1 + 2))
+    two = 16 * 2 * 8 + _MOVE * (128 + 32)
+    layers = [*layers_of(first), *layers_of(half), *layers_of(nn.ReLU())]
+    assert _shares(layers, (1, 8, 8)) == pytest.approx([0, 1, 1])
+    layers = [*layers, *layers_of(nn.Conv2d(2, 1, 1, pad_mode="valid"))]
+    three = 16 * 2 + _MOVE * (32 + 16)
+    said = np.array([0, one + two, one + two, one + two + three]) / (one + two + three)
+    assert _shares(layers, (1, 8, 8)) == pytest.approx(said)

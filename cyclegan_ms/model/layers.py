@@ -219,6 +219,8 @@ class Window(Layer, ABC):
     """Whether the input is mirrored beyond its edges, rather than zero."""
     cheap = False
     """Whether computing it again is cheaper than keeping its output."""
+    products: float = 0
+    """How many products an output value is the sum of, away from the edges."""
 
     @abstractmethod
     def shape(self, channels: int, height: int, width: int) -> tuple[int, int, int]:
@@ -275,6 +277,7 @@ class Convolution(Window):
         self.cell = cell
         self.kernel, self.stride = cell.kernel_size[0], cell.stride[0]
         self.padding = paddings.pop() if cell.pad_mode == "pad" else 0
+        self.products = cell.in_channels * self.kernel**2
 
     @cached_property
     def _run(self):
@@ -314,6 +317,7 @@ class Upsampling(Window):
             raise UnknownLayer(f"a Conv2dTranspose of another form ({cell})")
         self.cell = cell
         self.dropped = 1 if padded else 0
+        self.products = cell.in_channels * 9 / 4
 
     @cached_property
     def _run(self):

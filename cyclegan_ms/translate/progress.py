@@ -56,7 +56,7 @@ class TimeLeft:
         if done.task != self.task or not self.share:
             self.task, self.share, self.begun = done.task, done.share, now
         left = seconds_left(done.share - self.share, 1 - done.share, now - self.begun)
-        return f", about {duration(left)} left" if left else ""
+        return f", about {duration(left)} left" if round(left) else ""
 
 
 class Shown:
