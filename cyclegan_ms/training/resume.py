@@ -174,7 +174,7 @@ def check_changes(
     if images != facts["images"]:
         raise UserError(
             f"--resume: the images in data.root {config.data.root} are not those that the run "
-            f"began with; restore them, or start a new run"
+            f"began with; restore them, or start a new run (one of version 0.1 goes on with that)"
         )
     for key in sorted(changed):
         log.info("resumed with %s %s -> %s", key, before[key], after[key])
