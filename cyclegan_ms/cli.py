@@ -15,6 +15,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, get_args, get_type_hints
 
+if missing := [name for name in ("jsonargparse", "yaml", "numpy", "PIL") if not find_spec(name)]:
+    print(
+        f"error: {sys.executable} has no {missing[0]}: enter the environment that the package is "
+        f"installed in (source .venv/bin/activate), or install it (pip install -e .)",
+        file=sys.stderr,
+    )
+    sys.exit(2)
+
 import yaml
 from jsonargparse.typing import (
     NonNegativeFloat,
@@ -374,7 +382,9 @@ def infer(argv=None):
     folder = folder_of(args.output)
     is_folder = folder == Path(args.output)
     if args.page and not is_folder:
-        raise UserError(f"--page: give a folder as --output, such as {folder}")
+        raise UserError(
+            f"--page: give a folder as --output, such as {Path(args.output).with_suffix('')}"
+        )
     with hold_folder(folder) if is_folder else hold_file(args.output):
         jobs = plan(args.input, args.output, options)
         return _translate(args, jobs, options, value_range, stop)

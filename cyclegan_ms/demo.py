@@ -6,6 +6,7 @@ It does what `infer.py` does, by the same functions and in the same words.
 import logging
 import os
 import signal
+import socket
 import tempfile
 from pathlib import Path
 
@@ -150,6 +151,11 @@ def serve(demo: Demo, title: str, host: str = "127.0.0.1", port: int = 7860) -> 
         UserError: nothing can be served there.
     """
     gradio = require_gradio(demo.folder)
+    try:
+        family = socket.getaddrinfo(host, 0)[0][0]
+        socket.create_server((host, 0), family=family).close()
+    except OSError as error:
+        raise UserError(f"--host {host}: no address of this machine") from error
     page = build(gradio, demo, title)
     free = port
     while True:

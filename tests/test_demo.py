@@ -11,7 +11,7 @@ import pytest
 from helpers import ROOT, pixel
 from PIL import Image
 
-from cyclegan_ms.demo import Demo, require_gradio
+from cyclegan_ms.demo import Demo, require_gradio, serve
 from cyclegan_ms.errors import UserError
 from cyclegan_ms.model.spec import GeneratorSpec
 from cyclegan_ms.translate import Translator
@@ -106,6 +106,13 @@ def test_a_visitor_stops_within_a_large_picture(served, tmp_path):
     pairs, written, said = demo.translate(*large, lambda *_: demo.stop("mine"), "mine")
     assert not pairs and not written
     assert said.startswith("stopped: 1 left\n0 translated in ")
+
+
+@pytest.mark.parametrize("host", ["300.1.1.1", "192.0.2.1"])  # none, and one of nobody (RFC 5737)
+def test_a_host_that_is_not_here(host, tmp_path):
+    demo = Demo(None, ["a2b"], 64, tmp_path)
+    with pytest.raises(UserError, match=f"--host {host}: no address of this machine"):
+        serve(demo, "a title", host)
 
 
 def test_nothing_to_translate(tmp_path):

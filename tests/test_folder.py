@@ -402,6 +402,16 @@ def test_names_longer_than_a_disk_takes_are_refused_before_anything_is_written(t
 # ------------------------------------------------------------------------- what a file carries
 
 
+def test_what_is_not_there_is_not_called_damaged(tmp_path):
+    from pillow_heif import register_heif_opener
+
+    register_heif_opener()
+    for kind in ("jpg", "png", "webp", "tif", "heic"):
+        draw(tmp_path / "in" / f"a.{kind}", (64, 48))
+    done = run(tmp_path / "in", tmp_path / "out")
+    assert len(done.written) == 5 and not done.failed and not done.notes
+
+
 def test_exif_and_profile_pass_through(tmp_path):
     exif = Image.Exif()
     exif[ExifTags.Base.Artist] = "me"

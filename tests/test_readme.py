@@ -14,9 +14,9 @@ from helpers import ROOT, draw_folder
 from cyclegan_ms import cli
 
 FILES = ("README.md", "README_CN.md")
-SHORT = (
+SHORT = (  # pynative, which compiles nothing: graphs have tests of their own
     "--data.load_size 36 --data.crop_size 32 --model.width 4 --model.blocks 1 --train.max_steps 2 "
-    "--train.pool_size 2"
+    "--train.pool_size 2 --device.mode pynative"
 )
 SHORT_PREPARATION = "--folder photos --mindrecord photos.mindrecord --load_size 36 --crop_size 32"
 

@@ -299,8 +299,11 @@ def test_a_damaged_state_is_passed_over_with_a_warning(damage, tmp_path, caplog)
 
 
 def test_no_whole_state(tmp_path):
-    with pytest.raises(UserError, match="holds no complete state"):
-        load_state(tmp_path)
+    with pytest.raises(UserError, match="resume from; remove the run folder and start again"):
+        load_state(tmp_path / "checkpoints")
+    (tmp_path / "g_ab.ckpt").touch()  # weights of a first epoch, whose state was not written
+    with pytest.raises(UserError, match=f"start another run, .* --train.init_from {tmp_path}$"):
+        load_state(tmp_path / "checkpoints")
 
 
 def test_a_full_disk_leaves_the_last_state(tmp_path):

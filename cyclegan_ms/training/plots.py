@@ -84,7 +84,8 @@ def _draw_curves(axis, rows, members):
         values = np.array([row.get(term.key, np.nan) for row in rows])
         (line,) = axis.plot(steps, values, alpha=0.25, linewidth=0.8)
         smooth = _moving_mean(values, max(1, len(values) // 25))
-        axis.plot(steps, smooth, color=line.get_color(), label=term.label, linewidth=1.6)
+        look = {"color": line.get_color(), "label": term.label, "linewidth": 1.6}
+        axis.plot(steps, smooth, marker="" if len(values) > 1 else "o", **look)
         colors.append(to_hex(line.get_color()))
     axis.set_xlabel("step")
     axis.grid(alpha=0.3)

@@ -6,6 +6,7 @@ import logging
 import os
 import random
 import re
+import shlex
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
 from cyclegan_ms.errors import UserError
-from cyclegan_ms.files import atomic_path, write_through
+from cyclegan_ms.files import GENERATOR_FILES, atomic_path, write_through
 from cyclegan_ms.model.image_pool import ImagePool
 
 if TYPE_CHECKING:
@@ -222,9 +223,11 @@ def load_state(folder, fault: Callable[[TrainingState], str] = lambda state: "")
             return state
         step = state.facts["step"]
         log.warning("passed over the state of step %d: damaged (%s)", step, found)
-    raise UserError(
-        f"{folder}: holds no complete state to resume from; remove the run folder and start again"
-    )
+    advice = "remove the run folder and start again"
+    if (folder.parent / GENERATOR_FILES["a2b"]).is_file():
+        run = shlex.quote(str(folder.parent))
+        advice = f"start another run, from its weights with --train.init_from {run}"
+    raise UserError(f"{folder}: holds no complete state to resume from; {advice}")
 
 
 def _states(folder):

@@ -93,7 +93,7 @@ def read_belongings(file: Image.Image) -> tuple[Image.Image, Belongings, list[st
     try:
         found.exif = _exif(file)
         upright = ImageOps.exif_transpose(file)
-        if not found.exif and len(file.info.get("exif", b"")) > 6 and not len(file.getexif()):
+        if not found.exif and len(file.info.get("exif") or b"") > 6 and not len(file.getexif()):
             notes.append("its EXIF data is damaged and left out")
     except Exception:  # whatever stands in it
         notes.append("its EXIF data is damaged and left out")
