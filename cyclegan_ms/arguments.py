@@ -39,6 +39,8 @@ _WORDS = {
         "Expected words (in YAML, yes, no, on and off are not: write them in quotes, 'yes')"
     ),
     r"Expected a <class 'str'>": "Expected words, in quotes",
+    r'^"(\w+)": Unable to load config .*': r"--\1 takes no value: its keys do, see --help",
+    r'^"(\w+)": ': r"--\1: ",
 }  # fmt: skip
 """jsonargparse's words, as patterns in the order in which they are looked for, and what users are
 told"""

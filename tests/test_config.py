@@ -119,6 +119,7 @@ def test_saved_file_gives_the_same_configuration(tmp_path):
     "arguments,words",
     [
         (["--train.epochs=0"], '"train.epochs": 0 is not more than 0'),
+        (["--data=photos"], "--data takes no value: its keys do, see --help"),
         (["--train.epochs=many"], "\"train.epochs\": 'many' is no whole number"),
         (["--train.ema=much"], "\"train.ema\": 'much' is no number"),
         (["--data.flip=maybe"], '"data.flip": must be true or false, not maybe'),

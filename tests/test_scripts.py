@@ -98,6 +98,7 @@ def test_dry_run_reads_every_image(data_root, tmp_path):
         ("train", ["--data.root={data}", "--dry_run", "--output={data}/trainA/0.png"], "is a file"),
         ("infer", ["--direction=a2b"], "are required: --checkpoint, --input, --output"),
         ("infer", ["--checkpoint=x", "--direction=a2b", "--input={data}", "--output=o"], "x: no"),
+        ("infer", ["--size=-5"], "error: --size: -5 is not at least 0"),
         ("prepare_data", [], "give either --name"),
         ("prepare_data", ["--name=aple2orange"], "did you mean apple2orange?"),
         ("prepare_data", ["--weights", "horse2zebr"], "did you mean horse2zebra?"),

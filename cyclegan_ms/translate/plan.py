@@ -120,6 +120,8 @@ def _plan(sources, output, options):
         require_av()
         if options.cycle:
             raise UserError(f"--cycle: for pictures, not for films such as {shown(films[0])}")
+        if options.format and len(films) == len(files):
+            raise UserError(f"--format: for pictures, a film becomes an {FILM} file")
     folder = folder_of(output)
     if folder != output:
         _check_one(files, output, options)
