@@ -176,7 +176,7 @@ def test_plan_and_names(tmp_path):
             plan(given, tmp_path / output, Options())
     with pytest.raises(UserError, match="--cycle: for pictures"):
         plan(paths, tmp_path / "out", Options(cycle=True))
-    with pytest.raises(UserError, match="--format: for pictures, a film becomes an .mp4 file"):
+    with pytest.raises(UserError, match=r"--format: for pictures, a film becomes an \.mp4 file"):
         plan(paths, tmp_path / "out", Options(format="png"))
 
 
