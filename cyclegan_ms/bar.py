@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager
 
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
@@ -26,11 +26,11 @@ def bar(iterable: Iterable | None = None, **options) -> tqdm:
     return tqdm(iterable, **options, **size)
 
 
-def lines_above(stack: ExitStack) -> None:
-    """Write what is logged above the bars, until the stack is closed."""
+def lines_above() -> AbstractContextManager:
+    """Write what is logged meanwhile above the bars."""
     package = logging.getLogger("cyclegan_ms")
     loggers = [it for it in (logging.root, package) if it.handlers]
-    stack.enter_context(logging_redirect_tqdm(loggers))
+    return logging_redirect_tqdm(loggers)
 
 
 def _tells_size():

@@ -95,7 +95,7 @@ class Progress:
         self.bar = bar(**self.options, bar_format=_BAR)
         self.bar.set_description_str("compiling, up to a minute")
         if not self.bar.disable:
-            lines_above(self.redirect)
+            self.redirect.enter_context(lines_above())
         return self
 
     def __exit__(self, *error):

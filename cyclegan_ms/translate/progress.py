@@ -112,7 +112,7 @@ class Shown:
 
     def __enter__(self) -> "Shown":
         if self.terminal:
-            lines_above(self.redirect)
+            self.redirect.enter_context(lines_above())
         return self
 
     def __exit__(self, *error) -> None:

@@ -50,7 +50,7 @@ def translate_tiled(
         UnknownLayer: the generator has a layer that is not described.
     """
     layers = layers_of(generator)
-    last = next(layer for layer in reversed(layers) if isinstance(layer, Window))
+    last = _last_window(layers)
     height = pixels.shape[2]
     parts = _shares(layers, pixels[0].shape)
     current = _Map(pixels[0].shape, kept=pixels[0])
@@ -76,6 +76,10 @@ def translate_tiled(
     return current.finished((0, current.shape[1], 0, current.shape[2]))[None]
 
 
+def _last_window(layers):
+    return next(layer for layer in reversed(layers) if isinstance(layer, Window))
+
+
 def _is_kept(layer, shape, height, last):
     """Whether the output of a layer is kept, rather than computed where it is needed."""
     return layer is last or not (layer.cheap or shape[1] >= height)
@@ -88,7 +92,7 @@ def _shares(layers, shape):
     that is kept. Measured (CPU, 1.4 megapixels, widths 32 and 64): right within 0.07.
     """
     height = shape[1]
-    last = next(layer for layer in reversed(layers) if isinstance(layer, Window))
+    last = _last_window(layers)
     efforts, asked = [], 0.0
     for layer in layers:
         done = 0.0
